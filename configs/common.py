@@ -1,0 +1,124 @@
+"""Every default in one place: QueryPose with a ResNet-50 on COCO keypoints, as released.
+
+A config file starts from `get_config()` here and changes only what differs. Values come from the released configs;
+"official" in a comment means that the released PyTorch code has the same number.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.init_from = ""  # folder of a checkpoint whose weights a fresh run starts from; "" = random
+
+    config.model = ConfigDict(
+        dict(
+            name="querypose",
+            dtype="float32",  # compute: float32 | bfloat16; parameters stay float32
+            num_classes=1,
+            num_proposals=100,  # N
+            stages=6,  # S
+            dim=256,  # instance query channels
+            heads=8,  # of both attentions
+            ffn_dim=2048,
+            class_layers=1,  # depth of the classification tower
+            box_layers=3,  # depth of the box tower
+            dynamic_dim=64,  # hidden channels of the dynamic convolutions
+            box_roi=7,  # RoIAlign cells per side, P2..P5
+            pose_roi=14,  # RoIAlign cells per side, P2
+            pose_convs=6,  # 3x3 convolutions of the pose decoder, twice as wide inside
+            part_dim=128,  # part query channels
+            light=False,  # True drops the dynamic MLP and FFN on the instance query in the pose decoder
+            carry_query_at_test=False,  # True: the paper's Figure 3(b); False: as released
+            flow_couplings=6,  # RealNVP
+            flow_dim=64,  # hidden width of the couplings' networks
+            proposals="image",  # first boxes: "image" = the whole picture, "grid" = a grid of centres
+            proposal_grid=(10, 10),  # rows, columns where proposals="grid"
+            proposal_size=(0.3, 0.4),  # width, height relative to the picture where proposals="grid"
+        )
+    )
+    config.model.backbone = ConfigDict(
+        dict(
+            name="resnet",  # resnet | small
+            depth=50,  # resnet: 50 | 101
+            width=256,  # pyramid channels
+        )
+    )
+    config.model.loss = ConfigDict(
+        dict(
+            focal_alpha=0.25,
+            focal_gamma=2.0,
+            class_weight=2.0,  # these three weigh the matching cost too
+            l1_weight=5.0,
+            giou_weight=2.0,
+            keypoint_weight=1.0,
+        )
+    )
+
+    config.data = ConfigDict(
+        dict(
+            name="coco",  # coco | synthetic
+            root="data/coco",  # folder with train2017/ val2017/ annotations/; the synthetic set needs none
+            prepared="",  # where array_records are written; "" = <root>/prepared, or data/synthetic
+            train_split="train",
+            eval_split="val",
+            skeleton="coco",
+            batch_size=16,  # global, over all devices and hosts
+            max_people=100,  # G: slots per picture; the largest people stay when a picture has more
+            row_ladder=(4, 8, 12, 16, 24, 32, 48, 64, 96, 128),  # R: packed rows per device, see packing.py
+            flip=0.5,  # probability
+            crop=0.5,  # probability of resize + random crop before the last resize, official
+            crop_short_sides=(400, 500, 600),  # pixels
+            crop_sides=(384, 600),  # pixels, smallest and largest side of the crop
+            short_sides=(480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800),  # pixels, training
+            eval_short_side=800,  # pixels
+            longest_side=1333,  # pixels
+            canvases=(  # height, width in pixels, multiples of 32; a batch takes the smallest that holds its pictures
+                (512, 672), (512, 864), (608, 800), (608, 1088), (704, 1056), (800, 1088), (800, 1344),
+                (672, 512), (864, 512), (800, 608), (1088, 608), (1056, 704), (1088, 800), (1344, 800),
+                (800, 800), (1344, 1344),
+            ),
+            block_batches=64,  # pictures are regrouped by canvas inside blocks of this many batches
+            workers=8,  # threads that read and transform pictures
+        )
+    )  # fmt: skip
+
+    config.optimizer = ConfigDict(
+        dict(
+            learning_rate=2.5e-5,  # official, for batches of 16
+            flow_factor=10.0,  # learning rate factor of the flow
+            weight_decay=1e-4,  # decoupled, on everything trainable
+            clip_norm=1.0,  # global L2 norm
+            warmup_steps=1000,
+            warmup_factor=0.01,  # learning rate factor at step 0
+            schedule="steps",  # steps | cosine
+            milestones=(110_000, 130_000),  # steps: x0.1 at each
+            final_factor=0.01,  # cosine: factor at the last step
+        )
+    )
+
+    config.train = ConfigDict(
+        dict(
+            num_steps=140_000,
+            seed=40244023,  # official
+            log_every=50,  # steps
+            checkpoint_every=5000,  # steps
+            keep_last=2,  # checkpoints, beside the best one
+            pictures_per_group=2,  # pictures that share batch-norm statistics in the pose decoder; 0 = the whole batch
+        )
+    )
+
+    config.eval = ConfigDict(
+        dict(
+            every=5000,  # steps; 0 = never during training
+            max_pictures=0,  # 0 = all
+            batch_size=1,  # per device
+            canvas="ladder",  # ladder (fast) | exact (next multiple of 32 of each picture, the released protocol)
+            num_drawn=8,  # pictures with poses drawn per evaluation
+            draw_threshold=0.3,  # score from which a pose is drawn
+        )
+    )
+
+    config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host
+    config.mesh = ConfigDict(dict(data=-1))  # devices along the batch; -1 = all
+    return config

@@ -1,0 +1,113 @@
+"""Keypoint sets: names, left/right pairs, OKS sigmas, edges to draw, and the parts a pose decoder regresses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A keypoint set. Indices count from 0 in the order of `names`.
+
+    Raises:
+        ValueError: when sigmas, edges, flip pairs or parts do not fit the names.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...]
+    """(left, right) keypoints that change places when a picture is mirrored."""
+    sigmas: tuple[float, ...]
+    """Per-keypoint OKS constants (Ronchi & Perona 2017)."""
+    edges: tuple[tuple[int, int], ...]
+    """Bones to draw."""
+    parts: tuple[tuple[str, tuple[int, ...]], ...]
+    """(part name, keypoints in the order the part's head emits them), every keypoint in exactly one part."""
+
+    def __post_init__(self):
+        indices = set(range(self.num_keypoints))
+        if len(self.sigmas) != self.num_keypoints:
+            raise ValueError(f"skeleton {self.name}: {len(self.sigmas)} sigmas for {self.num_keypoints} keypoints")
+        named = [j for pair in (*self.edges, *self.flip_pairs) for j in pair]
+        if not set(named) <= indices:
+            raise ValueError(f"skeleton {self.name}: edges or flip pairs name keypoints outside 0..{len(indices) - 1}")
+        if sorted(j for _, joints in self.parts for j in joints) != sorted(indices):
+            raise ValueError(f"skeleton {self.name}: parts must hold every keypoint exactly once")
+
+    @property
+    def num_keypoints(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def flip_index(self) -> tuple[int, ...]:
+        """Keypoint j of the mirrored picture is keypoint flip_index[j] of the original one."""
+        index = list(range(self.num_keypoints))
+        for left, right in self.flip_pairs:
+            index[left], index[right] = right, left
+        return tuple(index)
+
+    @cached_property
+    def part_order(self) -> tuple[int, ...]:
+        """Keypoint indices in the order in which the parts emit them."""
+        return tuple(j for _, joints in self.parts for j in joints)
+
+
+def skeleton_from_parts(parts: Sequence[tuple[str, Sequence[int]]], name: str = "from_parts") -> Skeleton:
+    """A nameless skeleton that has nothing but parts: enough to build and run a model, not to evaluate it."""
+    parts = tuple((part, tuple(joints)) for part, joints in parts)
+    count = sum(len(joints) for _, joints in parts)
+    return Skeleton(name, tuple(f"joint_{j}" for j in range(count)), (), (0.1,) * count, (), parts)
+
+
+COCO = Skeleton(
+    name="coco",
+    names=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder",
+        "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip",
+        "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    flip_pairs=((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16)),
+    sigmas=(0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107,
+            0.087, 0.087, 0.089, 0.089),
+    edges=((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9),
+           (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),
+    parts=(
+        ("face", (0, 1, 2, 3, 4)),
+        ("shoulders", (5, 6)),
+        ("left_arm", (7, 9)),
+        ("right_arm", (8, 10)),
+        ("hips", (11, 12)),
+        ("left_leg", (13, 15)),
+        ("right_leg", (14, 16)),
+    ),
+)  # fmt: skip
+
+CROWDPOSE = Skeleton(
+    name="crowdpose",
+    names=(
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip",
+        "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "head", "neck",
+    ),
+    flip_pairs=((0, 1), (2, 3), (4, 5), (6, 7), (8, 9), (10, 11)),
+    sigmas=(0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079),
+    edges=((10, 8), (8, 6), (11, 9), (9, 7), (6, 7), (0, 6), (1, 7), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5),
+           (12, 13), (1, 13), (0, 13)),
+    parts=(
+        ("head_neck", (12, 13)),
+        ("shoulders", (0, 1)),
+        ("left_arm", (2, 4)),
+        ("right_arm", (3, 5)),
+        ("hips", (6, 7)),
+        ("left_leg", (8, 10)),
+        ("right_leg", (9, 11)),
+    ),
+)  # fmt: skip
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
+
+
+def get_skeleton(name: str) -> Skeleton:
+    """Looks a skeleton up by name; raises ValueError with the known names."""
+    if name not in SKELETONS:
+        raise ValueError(f"unknown skeleton {name!r}; known: {', '.join(SKELETONS)}")
+    return SKELETONS[name]

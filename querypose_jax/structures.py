@@ -1,0 +1,79 @@
+"""What walks through the house: a `Batch` goes in, `Poses` come out.
+
+Shape legend, the same letters in every file:
+
+    B H W C   pictures, height, width, channels
+    N         queries (proposals) of a picture
+    K         keypoints (joints) of a person
+    M         body parts
+    G         people slots of a picture (real people first, then padding)
+    S         stages of the cascade
+    D R       shards (devices) and packed rows of a shard, see `packing.py`
+
+Coordinates are in *network pixels* (the picture after resizing, top left at the origin) inside the network
+and in *original pixels* (the picture in its file) outside of it. They change frame in two places only: in the input
+pipeline on the way in, in a model's `decode` on the way out.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from numpy import ndarray
+
+FILLER_ID = -1  # image_id of a filler picture that completes a batch; its results are dropped
+
+AnyArray = Array | ndarray
+
+
+class Packing(NamedTuple):
+    """How matched people are laid out in training: `rows` rows on each of `shards` shards (static, see packing.py)."""
+
+    shards: int
+    rows: int
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Batch:
+    """One batch of pictures and, for training, the people on them. Numpy on the host, arrays on the device."""
+
+    image: UInt8[AnyArray, "B H W 3"]
+    """RGB, the picture at the top left of the canvas; the rest of the canvas holds zeros."""
+    valid_size: Int[AnyArray, "B 2"]
+    """h, w of the picture on the canvas (network pixels)."""
+    orig_size: Int[AnyArray, "B 2"]
+    """h, w of the picture in its file (original pixels)."""
+    image_id: Int[AnyArray, " B"]
+    """Id in the annotation file, or FILLER_ID."""
+    inv_affine: Float[AnyArray, "B 2 3"]
+    """Maps network pixels to original pixels: [x, y, 1] -> [x', y']."""
+    boxes: Float[AnyArray, "B G 4"]
+    """xyxy, network pixels, zero on padding."""
+    keypoints: Float[AnyArray, "B G K 3"]
+    """x, y (network pixels, continuous), visibility 0, 1 or 2; all zero where unlabelled."""
+    area: Float[AnyArray, "B G"]
+    """Segment area of the annotation, network pixels squared."""
+    label: Int[AnyArray, "B G"]
+    """Class index from 0."""
+    is_person: Bool[AnyArray, "B G"]
+    """True for real rows, False for padding; real rows come first."""
+    packing: Packing | None = field(default=None, metadata={"static": True})
+    """Static row budget of a training batch; None stands for one shard with a row for every slot."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Poses:
+    """The people found on one picture, or on B pictures with a leading B. Original pixels."""
+
+    scores: Float[AnyArray, "*B N"]
+    labels: Int[AnyArray, "*B N"]
+    valid: Bool[AnyArray, "*B N"]
+    """False for entries that are never reported (empty box after clipping, padding)."""
+    boxes: Float[AnyArray, "*B N 4"]
+    """xyxy, clipped to the picture."""
+    keypoints: Float[AnyArray, "*B N K 2"]
+    """x, y, continuous pixel coordinates; they may lie outside the picture."""
+    keypoint_scores: Float[AnyArray, "*B N K"]
