@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from querypose_jax.errors import UserError
 
-class PictureError(ValueError):
+
+class PictureError(UserError):
     """A picture that cannot be read; the message says which one and why."""
 
 
