@@ -1,0 +1,29 @@
+"""RoIAlign (He et al. 2017), aligned variant, sampling ratio 2: pools a fixed grid from a feature pyramid."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Array, Float, Int
+
+from kernels.roi_align.gather import roi_align_gather
+
+
+def roi_align(
+    pyramid: Sequence[Float[Array, "P _ _ C"]],
+    boxes: Float[Array, "Q 4"],
+    picture: Int[Array, " Q"],
+    strides: Sequence[int],
+    cells: int,
+) -> Float[Array, "Q cells cells C"]:
+    """Pools each box from the level that fits its size.
+
+    Args:
+        pyramid: feature maps of P pictures, finest first.
+        boxes: xyxy, pixels of the network input; any box is fine, also empty ones and ones outside. They get no gradient.
+        picture: the picture of each box.
+        strides: pixels per map unit of each level.
+        cells: output cells per side; each is the mean of 2 x 2 bilinear samples, samples off the map count as zero.
+
+    Returns:
+        The pooled features in the dtype of the pyramid, accumulated in at least float32.
+    """
+    return roi_align_gather(pyramid, boxes, picture, strides, cells)
