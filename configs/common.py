@@ -87,6 +87,7 @@ def get_config() -> ConfigDict:
         dict(
             learning_rate=2.5e-5,  # official, for batches of 16
             flow_factor=10.0,  # learning rate factor of the flow
+            backbone_factor=1.0,  # learning rate factor of the backbone, official
             weight_decay=1e-4,  # decoupled, on everything trainable
             clip_norm=1.0,  # global L2 norm
             warmup_steps=1000,

@@ -1,0 +1,230 @@
+"""Checkpoints on disk. The only file that knows orbax.
+
+DIR/checkpoints/STEP holds up to three items: `model` (every variable of the model under its dotted path),
+`training` (the optimizer's state, absent in imported weights) and `about` (JSON: step, hashes, code version).
+Arrays are stored by name, so that a mismatch can be told in words and any mesh can read them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.sharding import Sharding, SingleDeviceSharding
+from jaxtyping import Array, PyTree
+from ml_collections import ConfigDict
+from orbax.checkpoint import checkpoint_managers
+
+import querypose_jax
+from querypose_jax.errors import UserError
+from querypose_jax.models.registry import build_model
+from querypose_jax.training.config_json import model_hash, read_config, write_config
+from querypose_jax.training.step import TrainState
+
+BEST_BY = "keypoint/AP"
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of a run: the newest `keep_last` and the one with the best keypoint AP. Use as a context.
+
+    Saving returns as soon as the arrays are copied from the device; leaving the context waits for the files.
+    """
+
+    def __init__(self, directory: Path, keep_last: int = 1):
+        keep = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(keep_last),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics[BEST_BY], n=1, keep_checkpoints_without_metrics=False
+                ),
+            ]
+        )
+        self.directory = directory
+        self.manager = _open(directory, ocp.CheckpointManagerOptions(preservation_policy=keep))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """Step of the newest complete checkpoint, None where there is none."""
+        return self.manager.latest_step()
+
+    def save(self, state: TrainState, about: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+        """Starts to write the state under its step.
+
+        Args:
+            state: what to write; it may be donated to the next step right after.
+            about: JSON-able facts that `about` gives back.
+            metrics: results of an evaluation of this step, if any; the best one by keypoint AP is kept.
+        """
+        step = int(state.step)
+        about = about | {"step": step, "code_version": querypose_jax.__version__}
+        args = ocp.args.Composite(
+            model=ocp.args.StandardSave(named_leaves(state.model)),
+            training=ocp.args.StandardSave(named_leaves(state.opt_state)),
+            about=ocp.args.JsonSave(about),
+        )
+        ranked = {BEST_BY: metrics[BEST_BY]} if metrics and BEST_BY in metrics else None
+        self.manager.save(step, args=args, metrics=ranked)
+
+    def about(self) -> dict[str, Any]:
+        """The facts that were saved with the newest checkpoint."""
+        step = self.latest_step
+        return dict(self.manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
+
+    def restore(self, state: TrainState) -> TrainState:
+        """The newest checkpoint, placed on the devices as `state` is.
+
+        Raises:
+            UserError: it belongs to another model, or holds imported weights without an optimizer's state.
+        """
+        step = self.latest_step
+        where = _where(self.directory, step)
+        saved = _saved_shapes(self.manager, step)
+        if "training" not in saved:
+            raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={self.directory}")
+        model = _read(self.manager, step, "model", named_leaves(state.model), where)
+        training = _read(self.manager, step, "training", named_leaves(state.opt_state), where)
+        return TrainState(
+            step=jax.device_put(jnp.asarray(step, state.step.dtype), state.step.sharding),
+            params=_fill(state.params, model),
+            rest=_fill(state.rest, model),
+            opt_state=_fill(state.opt_state, training),
+        )
+
+
+def load_model(
+    directory: str | Path, step: int | None = None, config: ConfigDict | None = None, sharding: Sharding | None = None
+) -> tuple[ConfigDict, nnx.GraphDef, nnx.State, int]:
+    """Loads the model of a run or of imported weights; `nnx.merge(graphdef, state)` gives the module.
+
+    Args:
+        directory: holds config.json and checkpoints/.
+        step: which checkpoint; None = the newest.
+        config: what to build instead of the configuration in config.json.
+        sharding: where to put the arrays; default: this process's first device.
+
+    Returns:
+        configuration, structure, state, and the step it was saved at.
+
+    Raises:
+        UserError: nothing there, no such step, or the checkpoint of another model.
+    """
+    directory = Path(directory)
+    config = read_config(directory) if config is None else config
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
+    with _existing(directory, step) as (manager, found):
+        arrays = _read(manager, found, "model", _placed(named_leaves(abstract), sharding), _where(directory, found))
+    return config, graphdef, _fill(abstract, arrays), found
+
+
+def load_weights(directory: str | Path, model: nnx.State) -> tuple[nnx.State, list[str]]:
+    """Starts a fresh model from saved weights, all of which must fit; placed as `model` is.
+
+    Weights of a part (a backbone, say) are welcome: what they do not name keeps its value.
+
+    Returns:
+        the state, and the names that kept their value.
+
+    Raises:
+        UserError: nothing there, or names or shapes that the model does not have.
+    """
+    directory = Path(directory)
+    wanted = named_leaves(model)
+    with _existing(directory, None) as (manager, step):
+        names = _saved_shapes(manager, step)["model"]
+        part = {name: leaf for name, leaf in wanted.items() if name in names}
+        arrays = _read(manager, step, "model", part, _where(directory, step))
+    return _fill(model, wanted | arrays), sorted(wanted.keys() - arrays.keys())
+
+
+def save_model(directory: str | Path, config: ConfigDict, state: nnx.State, step: int = 0) -> None:
+    """Writes weights (of a whole model or of a part) so that eval, predict and init_from take them.
+
+    Raises:
+        UserError: the folder already holds a checkpoint.
+    """
+    directory = Path(directory)
+    with _open(directory, ocp.CheckpointManagerOptions(enable_async_checkpointing=False)) as manager:
+        if manager.latest_step() is not None:
+            raise UserError(f"{directory} already holds checkpoints; name another folder")
+        write_config(directory, config)
+        about = {"step": step, "model": model_hash(config), "code_version": querypose_jax.__version__}
+        items = {"model": ocp.args.StandardSave(named_leaves(state)), "about": ocp.args.JsonSave(about)}
+        manager.save(step, args=ocp.args.Composite(**items))
+
+
+def named_leaves(tree: PyTree) -> dict[str, Array]:
+    """The leaves of a tree under their dotted paths, e.g. `backbone.stem.kernel`."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _fill(tree: PyTree, leaves: dict[str, Array]) -> PyTree:
+    """The same tree with its leaves taken by name."""
+    return jax.tree.unflatten(jax.tree.structure(tree), [leaves[name] for name in named_leaves(tree)])
+
+
+def _placed(leaves: dict[str, Any], sharding: Sharding | None) -> dict[str, jax.ShapeDtypeStruct]:
+    sharding = sharding or SingleDeviceSharding(jax.local_devices()[0])
+    return {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for name, x in leaves.items()}
+
+
+def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> dict[str, Array]:
+    """Reads the wanted names of one item, placed as the wanted leaves are; the item must hold exactly these names."""
+    saved = _saved_shapes(manager, step)[item]
+    shapes = {name: tuple(leaf.shape) for name, leaf in wanted.items()}
+    problems = [f"{name} is missing" for name in sorted(shapes.keys() - saved.keys())]
+    problems += [f"{name} is not in this model" for name in sorted(saved.keys() - shapes.keys())]
+    for name in sorted(shapes.keys() & saved.keys()):
+        if shapes[name] != saved[name]:
+            problems.append(f"{name} has shape {list(saved[name])}, not {list(shapes[name])}")
+    if problems:
+        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise UserError(
+            f"{where} is the checkpoint of another model: {'; '.join(problems[:3])}{more}; use the configuration it was trained with"
+        )
+    target = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in wanted.items()}
+    return manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)}))[item]
+
+
+def _saved_shapes(manager, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
+    """{item: {name: shape}} of the array items of a checkpoint, read without reading the arrays."""
+    metadata = manager.item_metadata(step)
+    present = [item for item in ("model", "training") if metadata.get(item) is not None]
+    return {item: {name: tuple(leaf.shape) for name, leaf in metadata[item].items()} for item in present}
+
+
+def _open(directory: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    handlers = {item: ocp.StandardCheckpointHandler() for item in ("model", "training")}
+    handlers["about"] = ocp.JsonCheckpointHandler()
+    return ocp.CheckpointManager((directory / FOLDER).absolute(), options=options, item_handlers=handlers)
+
+
+@contextmanager
+def _existing(directory: Path, step: int | None) -> Iterator[tuple[ocp.CheckpointManager, int]]:
+    """Opens checkpoints for reading; yields the manager and the step that was asked for."""
+    if not (directory / FOLDER).is_dir():
+        raise UserError(f"{directory}: no checkpoints here; name the folder of a run or of imported weights")
+    with _open(directory, ocp.CheckpointManagerOptions(create=False)) as manager:
+        steps = sorted(manager.all_steps())
+        if not steps:
+            raise UserError(f"{directory}: no finished checkpoint here yet; train first")
+        if step is not None and step not in steps:
+            raise UserError(f"{directory}: no checkpoint of step {step}; there are {', '.join(map(str, steps))}")
+        yield manager, steps[-1] if step is None else step
+
+
+def _where(directory: Path, step: int) -> str:
+    return str(directory / FOLDER / str(step))

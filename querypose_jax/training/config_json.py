@@ -1,0 +1,88 @@
+"""DIR/config.json: the resolved configuration of a run, written once, read back as the same ConfigDict."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+
+NAME = "config.json"
+MAY_CHANGE = ("data.root", "data.prepared", "data.workers")  # where and how data is read, not what is read
+
+
+def write_config(directory: Path, config: ConfigDict) -> None:
+    """Writes DIR/config.json in one piece, creating DIR where needed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / NAME, json.dumps(config.to_dict(), indent=2) + "\n")
+
+
+def read_config(directory: Path) -> ConfigDict:
+    """Reads DIR/config.json. JSON has no tuples and configurations have no lists, so every list becomes a tuple.
+
+    Raises:
+        UserError: the file is missing or is no JSON.
+    """
+    path = directory / NAME
+    try:
+        return ConfigDict(_tuples(json.loads(path.read_text())))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; name the folder of a run or of imported weights") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a JSON file ({error}); restore it or start in another folder") from None
+
+
+def check_same_run(directory: Path, config: ConfigDict) -> None:
+    """Refuses to continue the run in DIR with another model, other data or another seed.
+
+    Steps, schedule, evaluation and mesh may change between two starts.
+
+    Raises:
+        UserError: naming the first keys that differ.
+    """
+    if not (directory / NAME).exists():
+        return
+    old, new = _identity(read_config(directory)), _identity(config)
+    differing = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+    if differing:
+        shown = ", ".join(f"{key} is {old.get(key)!r} there and {new.get(key)!r} here" for key in differing[:3])
+        more = f" and {len(differing) - 3} more differ" if len(differing) > 3 else ""
+        raise UserError(f"{directory} holds the run of another configuration: {shown}{more}; use another workdir")
+
+
+def model_hash(config: ConfigDict) -> str:
+    """Twelve hex digits that tell two model configurations apart."""
+    return hashlib.sha256(json.dumps(config.model.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under a temporary name, then renames it: it is there completely or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _identity(config: ConfigDict) -> dict[str, Any]:
+    """The flattened keys that make two runs the same run."""
+    flat = _flatten({group: config[group].to_dict() for group in ("model", "data")})
+    flat["train.seed"] = config.train.seed
+    return {key: value for key, value in flat.items() if key not in MAY_CHANGE}
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,0 +1,89 @@
+"""AdamW as released: decoupled decay on everything, global-norm clipping, warm-up, ten times the rate for the flow."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, PyTree
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+
+BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8
+CLIP_EPS = 1e-6  # added to the norm before dividing, as in PyTorch's clip_grad_norm_
+
+
+def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
+    """The learning rate of step t, t counted from 0.
+
+    Warm-up: factor warmup_factor * (1 - t/T) + t/T for t < T = warmup_steps. Then either "steps" (x0.1 from the step
+    equal to each milestone on, official) or "cosine" (from 1 at the end of the warm-up to final_factor at num_steps).
+
+    Args:
+        config: the optimizer group of the configuration.
+        num_steps: steps of the whole run (the end of the cosine).
+
+    Raises:
+        UserError: unknown schedule, or a warm-up longer than a cosine run.
+    """
+    if config.schedule not in ("steps", "cosine"):
+        raise UserError(f"optimizer.schedule is {config.schedule!r}; known: steps, cosine")
+    if config.schedule == "cosine" and config.warmup_steps >= num_steps:
+        raise UserError(f"optimizer.warmup_steps={config.warmup_steps} must be below train.num_steps={num_steps}")
+    milestones = tuple(config.milestones)
+
+    def schedule(step: int | Array) -> Array:
+        t = jnp.asarray(step).astype(jnp.result_type(float))  # float64 where x64 is enabled
+        if config.schedule == "steps":
+            factor = 0.1 ** sum(((t >= m).astype(t.dtype) for m in milestones), start=jnp.zeros_like(t))
+        else:
+            progress = jnp.clip((t - config.warmup_steps) / (num_steps - config.warmup_steps), 0, 1)
+            factor = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        warm = jnp.minimum(t / max(config.warmup_steps, 1), 1)
+        ramp = config.warmup_factor * (1 - warm) + warm if config.warmup_steps else 1.0
+        return config.learning_rate * ramp * factor
+
+    return schedule
+
+
+def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
+    """Clip, Adam, decay, rate; works on any pytree of float32 or float64 parameters.
+
+    Parameters whose path contains "flow" move `flow_factor` times as fast, those below "backbone" `backbone_factor`
+    times; as with PyTorch's parameter groups the factor scales their decay too.
+    """
+    return optax.chain(
+        clip_by_norm(config.clip_norm),
+        optax.scale_by_adam(BETA1, BETA2, ADAM_EPS),
+        optax.add_decayed_weights(config.weight_decay),
+        scale_by_path({"flow": config.flow_factor, "backbone": config.backbone_factor}),
+        optax.scale_by_learning_rate(learning_rate(config, num_steps)),
+    )
+
+
+def global_norm(tree: PyTree) -> Float[Array, ""]:
+    """L2 norm over all leaves, accumulated in at least float32."""
+    squares = [jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))) for x in jax.tree.leaves(tree)]
+    return jnp.sqrt(sum(squares))
+
+
+def clip_by_norm(max_norm: float) -> optax.GradientTransformation:
+    """Scales all gradients by min(1, max_norm / (norm + 1e-6)). optax's own rule lacks the 1e-6."""
+
+    def clip(grads: PyTree, params: PyTree | None = None) -> PyTree:
+        factor = jnp.minimum(1, max_norm / (global_norm(grads) + CLIP_EPS))
+        return jax.tree.map(lambda g: g * factor.astype(g.dtype), grads)
+
+    return optax.stateless(clip)
+
+
+def scale_by_path(factors: dict[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of every parameter whose path contains a key of `factors` by its value."""
+
+    def scale(path: tuple, update: Array) -> Array:
+        name = jax.tree_util.keystr(path)
+        for key, factor in factors.items():
+            if key in name:
+                update = update * factor
+        return update
+
+    return optax.stateless(lambda updates, params=None: jax.tree_util.tree_map_with_path(scale, updates))
