@@ -11,9 +11,10 @@ R is static (it shapes the compiled program) and comes from a short ladder; it i
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, Shaped
 
 from querypose_jax.structures import Packing
 
@@ -51,3 +52,20 @@ def pack_rows(is_person: Bool[Array, "B G"], packing: Packing) -> Rows:
     first = jnp.take_along_axis(last - people, picture, -1)
     is_row = row[None] < last[:, -1:]
     return Rows(picture, jnp.where(is_row, row[None] - first, 0), is_row)
+
+
+def take_rows(
+    x: Shaped[Array, "B T *C"], picture: Int[Array, "D R"], index: Int[Array, "D R"]
+) -> Shaped[Array, "D R *C"]:
+    """x[picture, index] shard by shard; indices out of range are clipped."""
+    x = x.reshape(picture.shape[0], -1, *x.shape[1:])
+    return jax.vmap(lambda x, p, i: x.at[p, i].get(mode="clip"))(x, picture, index)
+
+
+def put_rows(
+    x: Shaped[Array, "B T C"], new: Shaped[Array, "D R C"], picture: Int[Array, "D R"], index: Int[Array, "D R"]
+) -> Shaped[Array, "B T C"]:
+    """x with x[picture, index] = new, shard by shard; indices out of range are written nowhere."""
+    by_shard = x.reshape(picture.shape[0], -1, *x.shape[1:])
+    put = jax.vmap(lambda x, p, i, new: x.at[p, i].set(new, mode="drop"))
+    return put(by_shard, picture, index, new.astype(x.dtype)).reshape(x.shape)

@@ -50,4 +50,5 @@ def pyramid_level(boxes: Float[Array, "*B 4"], levels: int) -> Int[Array, "*B"]:
     """
     width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
     thresholds = [112.0 * 2.0**level for level in range(levels - 1)]  # sides in pixels from which level 1, 2, .. starts
-    return sum((width * height >= side * side).astype(jnp.int32) for side in thresholds)
+    area = width * height
+    return sum(((area >= side * side).astype(jnp.int32) for side in thresholds), jnp.zeros(area.shape, jnp.int32))

@@ -1,0 +1,47 @@
+"""Feature pyramid network (Lin et al. 2017) on top of a four-stage trunk."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from querypose_jax.layers.linear import at_least_float32
+
+PYRAMID_STRIDES = (4, 8, 16, 32)  # pixels per cell of P2..P5
+
+# U(-sqrt(3 / fan_in), sqrt(3 / fan_in)): Kaiming uniform with slope 1
+kaiming_uniform = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+    """Convolution with bias, map size kept."""
+    return nnx.Conv(
+        fan_in,
+        fan_out,
+        (size, size),
+        padding=size // 2,
+        kernel_init=kaiming_uniform,
+        dtype=dtype,
+        param_dtype=at_least_float32(dtype),
+        rngs=rngs,
+    )
+
+
+def double(x: Float[Array, "B h w C"]) -> Float[Array, "B 2*h 2*w C"]:
+    """Nearest-neighbour upsampling by two."""
+    return x.repeat(2, 1).repeat(2, 2)
+
+
+class FPN(nnx.Module):
+    """1x1 laterals, top-down sums, 3x3 outputs: P2..P5 from C2..C5. The released P6 is never read and not built."""
+
+    def __init__(self, channels: Sequence[int], width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.laterals = nnx.List([pyramid_conv(c, width, 1, dtype, rngs) for c in channels])
+        self.outputs = nnx.List([pyramid_conv(width, width, 3, dtype, rngs) for _ in channels])
+
+    def __call__(self, maps: Sequence[Float[Array, "B _ _ _"]]) -> list[Float[Array, "B _ _ C"]]:
+        merged = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
+        for level in reversed(range(len(merged) - 1)):
+            merged[level] = merged[level] + double(merged[level + 1])
+        return [output(x) for output, x in zip(self.outputs, merged, strict=True)]

@@ -1,0 +1,68 @@
+"""A small trunk that trains from scratch in minutes: for tests, demos and laptops."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
+
+STEM = 24
+CHANNELS = (48, 96, 128, 192)  # of C2..C5
+
+
+class ConvBatchNorm(nnx.Module):
+    """3x3 or 1x1 convolution without bias and trainable batch norm over the whole batch."""
+
+    def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        param_dtype = at_least_float32(dtype)
+        self.conv = nnx.Conv(
+            fan_in,
+            fan_out,
+            (size, size),
+            strides=stride,
+            padding=size // 2,
+            use_bias=False,
+            kernel_init=nnx.initializers.he_normal(),
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.norm = nnx.BatchNorm(
+            fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
+        )
+
+    def __call__(self, x: Float[Array, "B h w _"], train: bool) -> Float[Array, "B _ _ _"]:
+        return self.norm(self.conv(x), use_running_average=not train)
+
+
+class BasicBlock(nnx.Module):
+    """Two 3x3 convolutions, the first with stride 2, plus a projected shortcut."""
+
+    def __init__(self, fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.conv1 = ConvBatchNorm(fan_in, fan_out, 3, 2, dtype, rngs)
+        self.conv2 = ConvBatchNorm(fan_out, fan_out, 3, 1, dtype, rngs)
+        self.shortcut = ConvBatchNorm(fan_in, fan_out, 1, 2, dtype, rngs)
+
+    def __call__(self, x: Float[Array, "B h w _"], train: bool) -> Float[Array, "B _ _ _"]:
+        y = self.conv2(jax.nn.relu(self.conv1(x, train)), train)
+        return jax.nn.relu(y + self.shortcut(x, train))
+
+
+class SmallTrunk(nnx.Module):
+    """Stem of stride 2 and four blocks of stride 2: C2..C5 with strides 4..32, 1.2 M parameters with its pyramid."""
+
+    channels = CHANNELS
+
+    def __init__(self, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.stem = ConvBatchNorm(3, STEM, 3, 2, dtype, rngs)
+        fans = zip((STEM, *CHANNELS[:-1]), CHANNELS, strict=True)
+        self.blocks = nnx.List([BasicBlock(fan_in, fan_out, dtype, rngs) for fan_in, fan_out in fans])
+
+    def __call__(self, x: Float[Array, "B H W 3"], train: bool) -> list[Float[Array, "B _ _ _"]]:
+        x = jax.nn.relu(self.stem(x, train))
+        maps = []
+        for block in self.blocks:
+            x = block(x, train)
+            maps.append(x)
+        return maps

@@ -1,0 +1,63 @@
+"""Batch norm over packed rows: only real rows count, and statistics are per group of pictures."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
+
+MOMENTUM = 0.9  # of the running statistics: new = 0.9 old + 0.1 batch
+
+
+class MaskedBatchNorm(nnx.Module):
+    """Batch norm of rows of maps.
+
+    In training rows are normalised with the statistics of their group (biased variance); the running
+    statistics move towards the mean of the groups' statistics (unbiased variance). Without a real row they stay.
+    """
+
+    def __init__(self, channels: int, dtype: jnp.dtype):
+        param_dtype = at_least_float32(dtype)
+        self.dtype = dtype
+        self.scale = nnx.Param(jnp.ones(channels, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, param_dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(channels, param_dtype))
+
+    def __call__(
+        self,
+        x: Float[Array, "R h w C"],
+        is_row: Bool[Array, " R"] | None = None,
+        group: Int[Array, " R"] | None = None,
+        groups: int = 1,
+    ) -> Float[Array, "R h w C"]:
+        """Normalises with running statistics, or, where `is_row` is given (training), with those of each group."""
+        if is_row is None:
+            mean, var = self.mean[...], self.var[...]
+        else:
+            mean, var = self._batch_statistics(x, is_row, group, groups)
+        scale = self.scale[...] / jnp.sqrt(var + NORM_EPSILON)
+        shift = self.bias[...] - mean * scale
+        return x * scale.astype(self.dtype) + shift.astype(self.dtype)
+
+    def _batch_statistics(self, x, is_row, group, groups):
+        """Mean and variance for each row, [R, 1, 1, C]; updates the running statistics."""
+        wide = x.astype(at_least_float32(self.dtype))
+        member = (group[None] == jnp.arange(groups)[:, None]) & is_row[None]  # [groups, R]
+        member = member.astype(wide.dtype)
+        count = member.sum(1, keepdims=True) * (x.shape[1] * x.shape[2])  # [groups, 1]
+        safe = jnp.maximum(count, 1)
+        mean = member @ wide.sum((1, 2)) / safe  # [groups, C]
+        deviation = wide - (member.T @ mean)[:, None, None]
+        var = member @ jnp.square(deviation).sum((1, 2)) / safe
+        self._update_running(mean, var * count / jnp.maximum(count - 1, 1), count > 0)
+        # Padding rows belong to no group: variance 1 keeps them finite.
+        row_var = jnp.where(is_row[:, None], member.T @ var, 1)
+        return (member.T @ mean)[:, None, None], row_var[:, None, None]
+
+    def _update_running(self, mean, unbiased_var, is_group):
+        used = jnp.maximum(is_group.sum(), 1)
+        weight = jnp.where(is_group.any(), 1 - MOMENTUM, 0.0)
+        for running, batch in ((self.mean, mean), (self.var, unbiased_var)):
+            new = jnp.where(is_group, batch, 0).sum(0) / used
+            running[...] = running[...] + weight * (new - running[...])

@@ -1,0 +1,173 @@
+"""QueryPose (Xiao et al., NeurIPS 2022): learnable proposals, six cascaded stages, one box and one pose per query."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from kernels.assignment import Matches
+from querypose_jax.backbones.backbone import Backbone, normalise
+from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
+from querypose_jax.geometry.keypoints import to_pixels
+from querypose_jax.layers.linear import at_least_float32
+from querypose_jax.layers.real_nvp import RealNVP
+from querypose_jax.models.querypose.box_decoder import BoxDecoder
+from querypose_jax.models.querypose.criterion import cascade_loss
+from querypose_jax.models.querypose.matching import match
+from querypose_jax.models.querypose.outputs import Outputs
+from querypose_jax.models.querypose.pose_decoder import PoseDecoder, PoseState, RowGroups
+from querypose_jax.models.querypose.proposals import initial_proposals
+from querypose_jax.packing import Rows, pack_rows, put_rows, take_rows
+from querypose_jax.skeletons import Skeleton
+from querypose_jax.structures import FILLER_ID, Batch, Packing, Poses
+
+
+class QueryPose(nnx.Module):
+    """The whole model; see `Outputs` for what a call returns."""
+
+    def __init__(self, config: ConfigDict, skeleton: Skeleton, pictures_per_group: int, rngs: nnx.Rngs):
+        """
+        Args:
+            config: `config.model`.
+            skeleton: its parts shape the pose decoder.
+            pictures_per_group: how many pictures share batch-norm statistics in the pose decoder; 0 = the whole batch.
+        """
+        self.config = FrozenConfigDict(config)
+        self.skeleton = skeleton
+        self.pictures_per_group = pictures_per_group
+        self.dtype = jnp.dtype(config.dtype)
+        wide = at_least_float32(self.dtype)
+        self.backbone = Backbone(config.backbone, self.dtype, rngs)
+        self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
+        self.proposal_queries = nnx.Param(jax.random.normal(rngs.params(), (config.num_proposals, config.dim), wide))
+        parts = len(skeleton.parts)
+        self.part_queries = nnx.Param(jax.random.normal(rngs.params(), (parts, config.part_dim), wide))
+        self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, rngs) for _ in range(config.stages)])
+        self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, rngs) for _ in range(config.stages)])
+        share_initial_vectors(self.box_decoders)
+        share_initial_vectors(self.pose_decoders)
+        self.flow = RealNVP(config.flow_couplings, config.flow_dim, self.dtype, rngs)
+
+    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
+        """Pictures to predictions. In training the people of the batch are matched inside, so its targets are read."""
+        pyramid = self.backbone(normalise(batch, self.dtype), train)
+        return self.cascade(pyramid, batch, train)
+
+    def cascade(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, train: bool) -> Outputs:
+        """The stages, from the features P2..P5 on."""
+        count = batch.valid_size.shape[0]
+        scale = picture_scale(batch.valid_size, self.proposal_boxes.dtype)[:, None]
+        boxes = from_cxcywh(self.proposal_boxes[...]) * scale
+        queries = jnp.broadcast_to(self.proposal_queries[...].astype(self.dtype), (count, *self.proposal_queries.shape))
+        layout = training_layout(batch, self.pictures_per_group) if train else None
+        part_queries = None
+        stages = []
+        for box_decoder, pose_decoder in zip(self.box_decoders, self.pose_decoders, strict=True):
+            logits, new_boxes, queries = box_decoder(pyramid, boxes, queries)
+            boxes = jax.lax.stop_gradient(new_boxes)
+            if train:
+                matches = match(logits, boxes, batch, self.config.loss)
+                pose, queries = self.decode_rows(pose_decoder, pyramid[0], boxes, queries, part_queries, matches, layout)
+            else:
+                matches = None
+                pose, queries = self.decode_all(pose_decoder, pyramid[0], boxes, queries, part_queries)
+            part_queries = pose.part_queries
+            stages.append((logits, new_boxes, pose.xy, pose.sigma, matches))
+        logits, boxes, xy, sigma, matches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages)
+        return Outputs(logits, boxes, xy, sigma, matches, layout[0] if train else None)
+
+    def first_part_queries(self, shape: tuple[int, ...]) -> Float[Array, "D Q M P"]:
+        """The learnt part queries, the same for every instance."""
+        return jnp.broadcast_to(self.part_queries[...].astype(self.dtype), (*shape, *self.part_queries.shape))
+
+    def decode_all(
+        self, pose_decoder: PoseDecoder, p2: Array, boxes: Array, queries: Array, part_queries: Array | None
+    ) -> tuple[PoseState, Float[Array, "B N C"]]:
+        """Inference: the pose decoder on every query.
+
+        As released, the refined queries are dropped; `carry_query_at_test` keeps them, the paper's Figure 3(b).
+        """
+        if part_queries is None:
+            part_queries = self.first_part_queries(boxes.shape[:2])
+        pose = pose_decoder(p2, boxes, jnp.zeros(boxes.shape[:2], jnp.int32), queries, part_queries)
+        return pose, pose.queries if self.config.carry_query_at_test else queries
+
+    def decode_rows(
+        self,
+        pose_decoder: PoseDecoder,
+        p2: Array,
+        boxes: Array,
+        queries: Array,
+        part_queries: Array | None,
+        matches: Matches,
+        layout: tuple[Rows, RowGroups],
+    ) -> tuple[PoseState, Float[Array, "B N C"]]:
+        """Training: the pose decoder on the matched queries, packed in rows; the refined queries are written back."""
+        rows, groups = layout
+        if part_queries is None:
+            part_queries = self.first_part_queries(rows.rank.shape)
+        query = take_rows(matches.query, rows.picture, rows.rank)
+        row_boxes = take_rows(boxes, rows.picture, query)
+        row_queries = take_rows(queries, rows.picture, query)
+        row_boxes = jnp.where(rows.is_row[..., None], row_boxes, jnp.array([0, 0, 1, 1], boxes.dtype))
+        pose = pose_decoder(p2, row_boxes, rows.picture, row_queries, part_queries, groups)
+        if pose_decoder.light:
+            return pose, queries
+        nowhere = queries.shape[1]  # padding rows are written back to no query
+        return pose, put_rows(queries, pose.queries, rows.picture, jnp.where(rows.is_row, query, nowhere))
+
+    def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        """Weighted sum of all stages' losses, and the unweighted terms named as released (`loss_ce_0` .. `loss_kps`)."""
+        return cascade_loss(outputs, batch, self.config.loss, self.flow.log_prob)
+
+    def decode(self, outputs: Outputs, batch: Batch) -> Poses:
+        """Predictions of the last stage in original pixels, in query order: no threshold, no NMS.
+
+        Score = class probability x mean keypoint score; keypoint score = 1 - mean sigma. A pose whose box is empty
+        after clipping to the picture is not valid.
+        """
+        logits, boxes = outputs.logits[-1], outputs.boxes[-1]
+        keypoints = to_pixels(outputs.xy[-1], boxes)
+        affine = jnp.asarray(batch.inv_affine, boxes.dtype)
+        corners = apply_affine(affine, boxes.reshape(*boxes.shape[:2], 2, 2))
+        limit = batch.orig_size[:, None, None, ::-1].astype(boxes.dtype)
+        clipped = jnp.clip(corners, 0, limit).reshape(boxes.shape)
+        keypoint_scores = 1 - outputs.sigma[-1].mean(-1)
+        is_box = jnp.all(clipped[..., 2:] > clipped[..., :2], -1)
+        return Poses(
+            scores=jax.nn.sigmoid(logits.max(-1)) * keypoint_scores.mean(-1),
+            labels=logits.argmax(-1).astype(jnp.int32),
+            valid=is_box & (batch.image_id != FILLER_ID)[:, None],
+            boxes=clipped,
+            keypoints=apply_affine(affine, keypoints),
+            keypoint_scores=keypoint_scores,
+        )
+
+
+def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGroups]:
+    """The packed rows of a step, and their batch-norm groups: runs of neighbouring pictures of the batch."""
+    pictures, slots = batch.is_person.shape
+    packing = batch.packing or Packing(1, pictures * slots)
+    rows = pack_rows(batch.is_person, packing)
+    per_group = pictures_per_group or pictures
+    picture = rows.picture + jnp.arange(packing.shards)[:, None] * (pictures // packing.shards)
+    groups = RowGroups(rows.is_row.ravel(), (picture // per_group).ravel(), -(-pictures // per_group))
+    return rows, groups
+
+
+def apply_affine(affine: Float[Array, "B 2 3"], points: Float[Array, "B N _ 2"]) -> Float[Array, "B N _ 2"]:
+    """Network pixels to original pixels."""
+    return jnp.einsum("bij,bnkj->bnki", affine[..., :2], points) + affine[:, None, None, :, 2]
+
+
+def share_initial_vectors(stages: Sequence[nnx.Module]) -> None:
+    """Gives all stages the vectors (biases, norms) of the first one: the released code clones a stage and redraws
+    only what has more than one dimension."""
+    first = dict(nnx.to_flat_state(nnx.state(stages[0], nnx.Param)))
+    for stage in stages[1:]:
+        for path, variable in nnx.to_flat_state(nnx.state(stage, nnx.Param)):
+            if path[-1] == "bias":
+                variable[...] = first[path][...]

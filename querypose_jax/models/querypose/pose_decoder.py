@@ -1,0 +1,194 @@
+"""One stage of the keypoint decoder (paper sections 3.2 and 3.3): where the joints of a person are, and how sure."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from kernels.roi_align import roi_align
+from querypose_jax.backbones.fpn import PYRAMID_STRIDES
+from querypose_jax.layers.attention import SelfAttention
+from querypose_jax.layers.batch_norm import MaskedBatchNorm
+from querypose_jax.layers.dynamic_conv import DynamicConv
+from querypose_jax.layers.linear import (
+    FeedForward,
+    at_least_float32,
+    conv3x3,
+    layer_norm,
+    linear,
+    uniform_fan_in,
+    xavier_uniform,
+)
+from querypose_jax.layers.upsample import DoubleUpsample
+from querypose_jax.skeletons import Skeleton
+
+
+class RowGroups(NamedTuple):
+    """Which rows are people and which share batch-norm statistics (training)."""
+
+    is_row: Bool[Array, " Q"]
+    group: Int[Array, " Q"]
+    groups: int
+
+
+class PoseState(NamedTuple):
+    """What a stage hands on, per instance."""
+
+    xy: Float[Array, "D Q K 2"]
+    """Box-relative keypoints, see geometry/keypoints.py."""
+    sigma: Float[Array, "D Q K 2"]
+    """Uncertainty in (0, 1), box units."""
+    queries: Float[Array, "D Q C"]
+    part_queries: Float[Array, "D Q M P"]
+
+
+class SpatialPartEmbedding(nnx.Module):
+    """SPEGM, section 3.2: each part attends to its own places of the person's upsampled feature map."""
+
+    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        self.upsample = DoubleUpsample(dim, dtype, rngs)
+        self.norm = MaskedBatchNorm(dim, dtype)
+        self.attention = conv3x3(dim, parts, dtype, rngs)
+        self.project = linear(dim, part_dim, dtype, rngs, bias="zero")
+
+    def __call__(self, features: Float[Array, "Q h w C"], groups: RowGroups | None) -> Float[Array, "Q M P"]:
+        x = jax.nn.relu(self.norm(self.upsample(features), *(groups or ())))
+        maps = self.attention(x).astype(at_least_float32(self.dtype))
+        weights = jax.nn.softmax(maps, (1, 2)).astype(self.dtype)  # over all places of a map
+        return self.project(jnp.einsum("qhwm,qhwc->qmc", weights, x))
+
+
+class SelectiveIteration(nnx.Module):
+    """SIM, section 3.3, Eq. 3: two independent gates weigh the new part embedding against the carried part query."""
+
+    def __init__(self, part_dim: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.squeeze = linear(part_dim, part_dim // 4, dtype, rngs, bias="none")
+        self.norm = layer_norm(part_dim // 4, dtype, rngs)
+        self.expand = linear(part_dim // 4, 2 * part_dim, dtype, rngs)
+
+    def __call__(self, embedding: Float[Array, "*Q M P"], part_queries: Float[Array, "*Q M P"]):
+        hidden = jax.nn.relu(self.norm(self.squeeze(embedding + part_queries)))
+        new_gate, old_gate = jnp.split(jax.nn.sigmoid(self.expand(hidden)), 2, -1)
+        return embedding * new_gate + part_queries * old_gate
+
+
+class PartResiduals(nnx.Module):
+    """One linear map per part from the instance query; stacked, so that all parts are one multiplication."""
+
+    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        wide = at_least_float32(dtype)
+        keys = jax.random.split(rngs.params(), parts)
+        self.kernel = nnx.Param(jax.vmap(lambda key: xavier_uniform(key, (dim, part_dim), wide))(keys))  # M C P
+        self.bias = nnx.Param(uniform_fan_in(dim)(rngs.params(), (parts, part_dim), wide))
+
+    def __call__(self, queries: Float[Array, "*Q C"]) -> Float[Array, "*Q M P"]:
+        return jnp.einsum("...c,mcp->...mp", queries, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(
+            self.dtype
+        )
+
+
+class KeypointHead(nnx.Module):
+    """Two numbers per keypoint from the query of its part: one small matrix per keypoint, in skeleton order."""
+
+    def __init__(self, part_dim: int, skeleton: Skeleton, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        part_of = {joint: (part, len(joints)) for part, (_, joints) in enumerate(skeleton.parts) for joint in joints}
+        joints = range(skeleton.num_keypoints)
+        self.part = nnx.static(tuple(part_of[joint][0] for joint in joints))
+        wide = at_least_float32(dtype)
+        # Xavier over the part's whole matrix (part_dim x 2 n): the released layer holds the n keypoints of a part.
+        bounds = jnp.array([(6 / (part_dim + 2 * part_of[joint][1])) ** 0.5 for joint in joints], wide)
+        unit = jax.random.uniform(rngs.params(), (len(joints), part_dim, 2), wide, -1, 1)
+        self.kernel = nnx.Param(unit * bounds[:, None, None])
+        self.bias = nnx.Param(uniform_fan_in(part_dim)(rngs.params(), (len(joints), 2), wide))
+
+    def __call__(self, part_queries: Float[Array, "*Q M P"], unit: bool) -> Float[Array, "*Q K 2"]:
+        """With `unit` the product, not the bias, is divided by the length of the part query.
+
+        The paper has a plain linear layer here; the released code divides (spec of the coordinate head).
+        """
+        joints = part_queries[..., jnp.array(self.part), :]
+        out = jnp.einsum("...kp,kpx->...kx", joints, self.kernel[...].astype(self.dtype))
+        out = out.astype(at_least_float32(self.dtype))
+        if unit:
+            squared = jnp.square(joints.astype(out.dtype)).sum(-1, keepdims=True)
+            out = out / jnp.sqrt(jnp.where(squared > 0, squared, 1))  # 0 / 1 instead of 0 / 0 on padding rows
+        return out + self.bias[...]
+
+
+class PoseDecoder(nnx.Module):
+    """Refines part queries from the person's feature map and regresses keypoints relative to the box."""
+
+    def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: nnx.Rngs):
+        dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
+        self.cells = config.pose_roi
+        widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
+        self.convs = nnx.List(
+            [conv3x3(a, b, dtype, rngs) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        )
+        self.light = config.light
+        if not config.light:
+            self.interaction = DynamicConv(dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
+            self.interaction_norm = layer_norm(dim, dtype, rngs)
+            self.query_ffn = FeedForward(dim, config.ffn_dim, dtype, rngs)
+            self.query_ffn_norm = layer_norm(dim, dtype, rngs)
+        self.part_residuals = PartResiduals(dim, part_dim, parts, dtype, rngs)
+        self.part_embedding = SpatialPartEmbedding(dim, part_dim, parts, dtype, rngs)
+        self.selective_iteration = SelectiveIteration(part_dim, dtype, rngs)
+        self.attention = SelfAttention(part_dim, config.heads, dtype, rngs)
+        self.attention_norm = layer_norm(part_dim, dtype, rngs)
+        self.ffn = FeedForward(part_dim, config.ffn_dim, dtype, rngs)
+        self.ffn_norm = layer_norm(part_dim, dtype, rngs)
+        self.coordinates = KeypointHead(part_dim, skeleton, dtype, rngs)
+        self.uncertainty = KeypointHead(part_dim, skeleton, dtype, rngs)
+
+    def __call__(
+        self,
+        p2: Float[Array, "B _ _ C"],
+        boxes: Float[Array, "D Q 4"],
+        picture: Int[Array, "D Q"],
+        queries: Float[Array, "D Q C"],
+        part_queries: Float[Array, "D Q M P"],
+        groups: RowGroups | None = None,
+    ) -> PoseState:
+        """Instances come as Q on each of D shards of the batch; `picture` counts inside the shard.
+
+        `groups` (over the D * Q flattened instances) switches batch norm to batch statistics: training.
+        """
+        shards, instances = picture.shape
+        features = self.pool(p2, boxes, picture)
+        for conv in self.convs:
+            features = jax.nn.relu(conv(features))
+        if not self.light:
+            queries = self.refine_queries(queries, features)
+        embedding = self.part_embedding(features, groups).reshape(part_queries.shape)
+        part_queries = self.selective_iteration(embedding + self.part_residuals(queries), part_queries)
+        part_queries = self.attention_norm(part_queries + self.attention(part_queries))
+        part_queries = self.ffn_norm(part_queries + self.ffn(part_queries))
+        xy = self.coordinates(part_queries, unit=True)
+        sigma = jax.nn.sigmoid(self.uncertainty(part_queries, unit=False))
+        return PoseState(xy, sigma, queries, part_queries)
+
+    def pool(
+        self, p2: Float[Array, "B h w C"], boxes: Float[Array, "D Q 4"], picture: Int[Array, "D Q"]
+    ) -> Float[Array, "D*Q cells cells C"]:
+        """RoIAlign on P2 alone, shard by shard."""
+        shards = picture.shape[0]
+        levels = p2.reshape(shards, -1, *p2.shape[1:])
+        pooled = jax.vmap(lambda level, b, p: roi_align([level], b, p, PYRAMID_STRIDES[:1], self.cells))(
+            levels, boxes, picture
+        )
+        return pooled.reshape(-1, *pooled.shape[2:])
+
+    def refine_queries(
+        self, queries: Float[Array, "D Q C"], features: Float[Array, "D*Q h w C"]
+    ) -> Float[Array, "D Q C"]:
+        """The dynamic MLP and FFN of the full version. In the released code, not in the paper."""
+        tokens = features.reshape(*queries.shape[:-1], -1, features.shape[-1])
+        queries = self.interaction_norm(queries + self.interaction(queries, tokens))
+        return self.query_ffn_norm(queries + self.query_ffn(queries))

@@ -1,0 +1,19 @@
+"""From a config to a model."""
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+from querypose_jax.models.querypose.model import QueryPose
+from querypose_jax.skeletons import get_skeleton
+
+
+def build_model(config: ConfigDict, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The model that `config.model.name` names, with the skeleton of the data set.
+
+    Raises:
+        UserError: unknown model, backbone or skeleton.
+    """
+    if config.model.name == "querypose":
+        return QueryPose(config.model, get_skeleton(config.data.skeleton), config.train.pictures_per_group, rngs)
+    raise UserError(f"config.model.name={config.model.name!r} is unknown; known: querypose")
