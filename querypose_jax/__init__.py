@@ -1,0 +1,56 @@
+"""End-to-end multi-person pose estimation in JAX and Flax NNX.
+
+Names are imported when they are first used (PEP 562), so that `import querypose_jax` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from querypose_jax.errors import UserError
+    from querypose_jax.inference.draw import draw_poses
+    from querypose_jax.inference.prediction import Prediction
+    from querypose_jax.inference.predictor import Predictor
+    from querypose_jax.pictures import PictureError
+    from querypose_jax.skeletons import COCO, CROWDPOSE, Skeleton, get_skeleton
+    from querypose_jax.structures import Batch, Poses
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "UserError": "errors",
+    "draw_poses": "inference.draw",
+    "Prediction": "inference.prediction",
+    "Predictor": "inference.predictor",
+    "PictureError": "pictures",
+    "COCO": "skeletons",
+    "CROWDPOSE": "skeletons",
+    "Skeleton": "skeletons",
+    "get_skeleton": "skeletons",
+    "Batch": "structures",
+    "Poses": "structures",
+}
+
+__all__ = [
+    "COCO",
+    "CROWDPOSE",
+    "Batch",
+    "PictureError",
+    "Poses",
+    "Prediction",
+    "Predictor",
+    "Skeleton",
+    "UserError",
+    "draw_poses",
+    "get_skeleton",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

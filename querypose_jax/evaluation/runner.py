@@ -1,0 +1,116 @@
+"""An evaluation from batches to numbers, files and pictures."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from querypose_jax.errors import UserError
+from querypose_jax.evaluation.coco import box_metrics, keypoint_metrics
+from querypose_jax.inference.draw import draw_poses
+from querypose_jax.inference.results import to_coco_results
+from querypose_jax.inference.writing import write_jpeg, write_json
+from querypose_jax.pictures import resize
+from querypose_jax.skeletons import Skeleton
+from querypose_jax.structures import FILLER_ID, Batch, Poses
+
+
+def evaluate(
+    predict: Callable[[Batch], Poses],
+    batches: Iterable[Batch],
+    ground_truth: dict,
+    skeleton: Skeleton,
+    output_dir: Path | None = None,
+    num_drawn: int = 8,
+    draw_threshold: float = 0.3,
+    progress: bool = True,
+    num_pictures: int | None = None,
+) -> dict[str, float]:
+    """Predicts every picture once and scores keypoints and boxes by the COCO protocol.
+
+    Args:
+        predict: poses of a batch, original pixels, leading B; on the device or numpy.
+        batches: each picture of the evaluation once, in any order; fillers have image_id FILLER_ID.
+        ground_truth: COCO annotations; only those of the pictures that came count.
+        skeleton: the keypoints of model and annotations.
+        output_dir: gets pictures/IMAGE_ID.jpg, detections.json and metrics.json (last: it says that the rest is
+            complete). None writes nothing.
+        num_drawn: number of pictures drawn, the first that have people.
+        draw_threshold: smallest score of a drawn person.
+        progress: shows a bar with pictures per second.
+        num_pictures: how many pictures must come, for the bar and for a check. None: unknown.
+
+    Returns:
+        "keypoint/AP", "box/AP" and so on, see `keypoint_metrics` and `box_metrics`.
+
+    Raises:
+        UserError: a picture came twice, is not in the ground truth or is missing; nothing but drawings is written then.
+    """
+    category_ids = sorted(category["id"] for category in ground_truth["categories"])
+    with_people = {person["image_id"] for person in ground_truth["annotations"]}
+    results: dict[int, list[dict]] = {}
+    drawn = 0
+    with tqdm(total=num_pictures, unit="picture", desc="eval", disable=not progress) as bar:
+        for batch, poses in _one_behind(predict, batches):
+            for b, image_id in enumerate(map(int, np.asarray(batch.image_id))):
+                if image_id == FILLER_ID:
+                    continue
+                if image_id in results:
+                    raise UserError(f"evaluation: picture {image_id} came twice; each picture must be evaluated once")
+                one = jax.tree.map(lambda field, b=b: field[b : b + 1], poses)
+                results[image_id] = to_coco_results(one, [image_id], category_ids)
+                if output_dir and drawn < num_drawn and (image_id in with_people or not with_people):
+                    picture = draw_evaluated(batch, b, one, skeleton, draw_threshold)
+                    write_jpeg(output_dir / "pictures" / f"{image_id}.jpg", picture)
+                    drawn += 1
+                bar.update()
+    if num_pictures is not None and len(results) != num_pictures:
+        raise UserError(f"evaluation: {len(results)} pictures came, {num_pictures} were expected")
+
+    # By image id, inside a picture by query: ties between scores fall the same way whatever the batches were.
+    detections = [result for image_id in sorted(results) for result in results[image_id]]
+    truth = restrict(ground_truth, results.keys())
+    metrics = keypoint_metrics(truth, detections, skeleton) | box_metrics(truth, detections)
+    if output_dir:
+        write_json(output_dir / "detections.json", detections)
+        write_json(output_dir / "metrics.json", metrics, indent=2)
+    return metrics
+
+
+def restrict(ground_truth: dict, image_ids: Iterable[int]) -> dict:
+    """The ground truth of some pictures only; raises UserError where one of them is not in it."""
+    wanted = set(image_ids)
+    images = [image for image in ground_truth["images"] if image["id"] in wanted]
+    missing = wanted - {image["id"] for image in images}
+    if missing:
+        raise UserError(
+            f"evaluation: {len(missing)} pictures are not in the ground truth (first id {min(missing)}); "
+            "evaluate against the annotations of the same split"
+        )
+    annotations = [person for person in ground_truth["annotations"] if person["image_id"] in wanted]
+    return {**ground_truth, "images": images, "annotations": annotations}
+
+
+def draw_evaluated(batch: Batch, b: int, poses: Poses, skeleton: Skeleton, threshold: float) -> Image.Image:
+    """Picture b of a batch at its original size with its poses (numpy, leading 1) drawn on it."""
+    height, width = map(int, batch.valid_size[b])
+    pixels = Image.fromarray(np.asarray(batch.image[b])[:height, :width])
+    picture = resize(pixels, *map(int, batch.orig_size[b]))
+    kept = poses.valid[0]
+    fields = (poses.boxes, poses.keypoints, poses.keypoint_scores, poses.scores)
+    return draw_poses(picture, *(field[0][kept] for field in fields), skeleton, threshold)
+
+
+def _one_behind(predict: Callable[[Batch], Poses], batches: Iterable[Batch]) -> Iterator[tuple[Batch, Poses]]:
+    """(batch, numpy poses) one step late: the host handles a batch while the device works on the next one."""
+    waiting = None
+    for batch in batches:
+        started = batch, predict(batch)
+        if waiting:
+            yield waiting[0], jax.device_get(waiting[1])
+        waiting = started
+    if waiting:
+        yield waiting[0], jax.device_get(waiting[1])

@@ -1,0 +1,81 @@
+"""What a user gets for one picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from querypose_jax.inference.draw import draw_poses
+from querypose_jax.inference.results import to_coco_results
+from querypose_jax.skeletons import Skeleton
+from querypose_jax.structures import Poses
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The n people found on one picture, best first. Original pixels, continuous (0.5 is a pixel's centre)."""
+
+    picture: Image.Image
+    """The picture itself, RGB."""
+    skeleton: Skeleton
+    """Names and edges of the K keypoints."""
+    scores: Float[np.ndarray, " n"]
+    """From 0 to 1, descending."""
+    labels: Int[np.ndarray, " n"]
+    """Class index from 0."""
+    boxes: Float[np.ndarray, "n 4"]
+    """xyxy."""
+    keypoints: Float[np.ndarray, "n K 2"]
+    """x, y; they may lie outside the picture."""
+    keypoint_scores: Float[np.ndarray, "n K"]
+    """From 0 to 1."""
+    name: str = ""
+    """Path of the picture, where it came from a file."""
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def draw(self, image: Image.Image | np.ndarray | None = None, boxes: bool = True) -> Image.Image:
+        """A copy of the picture (or of `image`, of the same size) with the people drawn on it."""
+        canvas = self.picture if image is None else image
+        canvas = Image.fromarray(canvas) if isinstance(canvas, np.ndarray) else canvas
+        return draw_poses(
+            canvas, self.boxes if boxes else None, self.keypoints, self.keypoint_scores, self.scores, self.skeleton
+        )
+
+    def to_coco(self, image_id: int = 1, category_ids: tuple[int, ...] = (1,)) -> list[dict]:
+        """COCO results, see `to_coco_results`; category_ids names the category of class 0, 1, ..."""
+        fields = (self.scores, self.labels, np.ones(len(self), bool), self.boxes, self.keypoints, self.keypoint_scores)
+        return to_coco_results(Poses(*(field[None] for field in fields)), [image_id], category_ids)
+
+    def to_rows(self) -> list[dict[str, str | int | float]]:
+        """One flat dict per person, as rows of a table: picture, person, score, x0 .. y1, nose_x, nose_y, ..."""
+        rows = []
+        for person in range(len(self)):
+            row = {"picture": self.name, "person": person, "score": float(self.scores[person])}
+            row |= dict(zip(("x0", "y0", "x1", "y1"), self.boxes[person].tolist(), strict=True))
+            for joint, (x, y) in zip(self.skeleton.names, self.keypoints[person].tolist(), strict=True):
+                row |= {f"{joint}_x": x, f"{joint}_y": y}
+            names = (f"{joint}_score" for joint in self.skeleton.names)
+            row |= dict(zip(names, self.keypoint_scores[person].tolist(), strict=True))
+            rows.append(row)
+        return rows
+
+
+def prediction_from_poses(
+    poses: Poses, picture: Image.Image, skeleton: Skeleton, threshold: float, name: str = ""
+) -> Prediction:
+    """Keeps the valid people of one picture (numpy, no leading B) with score >= threshold and sorts them."""
+    order = np.argsort(-poses.scores, kind="stable")
+    kept = order[(poses.valid & (poses.scores >= threshold))[order]]
+    return Prediction(
+        picture=picture,
+        skeleton=skeleton,
+        scores=poses.scores[kept],
+        labels=poses.labels[kept],
+        boxes=poses.boxes[kept],
+        keypoints=poses.keypoints[kept],
+        keypoint_scores=poses.keypoint_scores[kept],
+        name=name,
+    )
