@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def keypoint_metrics(ground_truth: dict, results: Sequence[dict], skeleton: Skeleton) -> dict[str, float]:
-    """keypoint/AP, AP50, AP75, APm, APl, AR, AR50, AR75, ARm, ARl (OKS with the skeleton's sigmas, 20 people a picture).
+    """keypoint/AP, AP50, AP75, APm, APl, AR, AR50, AR75, ARm, ARl (OKS with the skeleton's sigmas, 20 people each).
 
     Args:
         ground_truth: COCO annotations (images, annotations, categories); every image counts.

@@ -61,6 +61,8 @@ def evaluate(
                 if image_id in results:
                     raise UserError(f"evaluation: picture {image_id} came twice; each picture must be evaluated once")
                 one = jax.tree.map(lambda field, b=b: field[b : b + 1], poses)
+                if not np.isfinite(one.scores[one.valid]).all():
+                    raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
                 if output_dir and drawn < num_drawn and (image_id in with_people or not with_people):
                     picture = draw_evaluated(batch, b, one, skeleton, draw_threshold)

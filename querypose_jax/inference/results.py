@@ -35,7 +35,7 @@ def _picture_results(poses: Poses, b: int, kept: np.ndarray, image_id: int, cate
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], -1).round(PIXEL_DECIMALS)
     joints = (poses.keypoints[b][kept].astype(np.float64) - 0.5).round(PIXEL_DECIMALS)
     joint_scores = poses.keypoint_scores[b][kept].astype(np.float64).round(SCORE_DECIMALS)
-    keypoints = np.concatenate([joints, joint_scores[..., None]], -1).reshape(len(kept), -1)
+    keypoints = np.concatenate([joints, joint_scores[..., None]], -1).reshape(len(kept), 3 * joints.shape[1])
     return [
         {
             "image_id": image_id,

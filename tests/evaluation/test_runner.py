@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,17 +120,33 @@ def test_twice_missing_or_unknown_pictures_are_errors_without_metrics(tmp_path):
     assert not (tmp_path / "eval").exists()
 
 
-def test_the_next_batch_is_started_before_the_last_one_is_read(tmp_path):
+def test_a_model_that_gives_nan_is_an_error_that_names_the_picture():
+    def broken(batch: Batch) -> Poses:
+        poses = perfect(batch)
+        return replace(poses, scores=np.where(batch.image_id[:, None] == 8, np.nan, poses.scores))
+
+    with pytest.raises(UserError, match="NaN on picture 8"):
+        evaluate(broken, batches(), truth(), COCO, progress=False)
+
+
+class OnDevice:
+    """An array that notes when the host waits for it."""
+
+    def __init__(self, values: np.ndarray, events: list[str]):
+        self.values, self.events = values, events
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        self.events.append("read")
+        return self.values
+
+
+def test_the_next_batch_is_started_before_the_last_one_is_read():
     events = []
 
-    def logged(batch: Batch) -> Poses:
+    def predict(batch: Batch) -> Poses:
         events.append("predict")
-        return perfect(batch)
+        poses = perfect(batch)
+        return replace(poses, scores=OnDevice(poses.scores, events))
 
-    def source():
-        for batch in batches():
-            events.append("load")
-            yield batch
-
-    evaluate(logged, source(), truth(), COCO, progress=False)
-    assert events == ["load", "predict"] * 3
+    evaluate(predict, batches(), truth(), COCO, progress=False)
+    assert events == ["predict", "predict", "read", "predict", "read", "read"]

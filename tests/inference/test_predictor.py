@@ -121,6 +121,12 @@ def test_prediction_draws_and_exports(predictor):
     assert row["nose_x"] == pytest.approx(x0) and row["right_ankle_y"] == pytest.approx(y1)
 
 
+def test_a_picture_with_nobody_draws_and_exports_nothing(predictor):
+    nobody = predictor(red_picture(), threshold=0.99)
+    assert len(nobody) == 0 and nobody.to_coco() == [] and nobody.to_rows() == []
+    assert np.array_equal(np.asarray(nobody.draw()), np.asarray(red_picture()))
+
+
 def test_package_exports_lazily():
     assert querypose_jax.Predictor.__name__ == "Predictor"
     assert set(querypose_jax.__all__) <= set(dir(querypose_jax))
