@@ -91,7 +91,9 @@ class Checkpoints:
         where = _where(self.directory, step)
         saved = _saved_shapes(self.manager, step)
         if "training" not in saved:
-            raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={self.directory}")
+            raise UserError(
+                f"{where} holds weights only; start in another workdir with --config.init_from={self.directory}"
+            )
         model = _read(self.manager, step, "model", named_leaves(state.model), where)
         training = _read(self.manager, step, "training", named_leaves(state.opt_state), where)
         return TrainState(
@@ -102,9 +104,14 @@ class Checkpoints:
         )
 
 
+def abstract_model(config: ConfigDict) -> tuple[nnx.GraphDef, nnx.State]:
+    """The structure of a model, and its state with shapes in place of arrays; costs no memory."""
+    return nnx.split(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
+
+
 def load_model(
     directory: str | Path, step: int | None = None, config: ConfigDict | None = None, sharding: Sharding | None = None
-) -> tuple[ConfigDict, nnx.GraphDef, nnx.State, int]:
+) -> tuple[ConfigDict, nnx.GraphDef, nnx.State]:
     """Loads the model of a run or of imported weights; `nnx.merge(graphdef, state)` gives the module.
 
     Args:
@@ -114,17 +121,23 @@ def load_model(
         sharding: where to put the arrays; default: this process's first device.
 
     Returns:
-        configuration, structure, state, and the step it was saved at.
+        configuration, structure, state.
 
     Raises:
         UserError: nothing there, no such step, or the checkpoint of another model.
     """
     directory = Path(directory)
     config = read_config(directory) if config is None else config
-    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
+    graphdef, abstract = abstract_model(config)
     with _existing(directory, step) as (manager, found):
         arrays = _read(manager, found, "model", _placed(named_leaves(abstract), sharding), _where(directory, found))
-    return config, graphdef, _fill(abstract, arrays), found
+    return config, graphdef, _fill(abstract, arrays)
+
+
+def find_step(directory: str | Path, step: int | None = None) -> int:
+    """The step of the newest checkpoint, or `step` itself if it is there; raises UserError otherwise."""
+    with _existing(Path(directory), step) as (_, found):
+        return found
 
 
 def load_weights(directory: str | Path, model: nnx.State) -> tuple[nnx.State, list[str]]:

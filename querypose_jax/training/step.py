@@ -52,7 +52,7 @@ def make_train_step(
     """
 
     def losses(params: nnx.State, rest: nnx.State, batch: Batch):
-        model = nnx.merge(graphdef, params, rest)
+        model = nnx.merge(graphdef, params, rest, copy=True)  # its own variables: the forward pass changes statistics
         total, terms = model.loss(model(batch, train=True), batch)
         return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 

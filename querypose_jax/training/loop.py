@@ -1,0 +1,189 @@
+"""The training run, from an empty (or half-filled) folder to a trained model.
+
+Takes any iterator of `Batch`: neither tensorflow nor the input pipeline is known here.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, PyTree
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from querypose_jax.errors import UserError
+from querypose_jax.models.registry import build_model
+from querypose_jax.structures import Batch
+from querypose_jax.training import sharding
+from querypose_jax.training.checkpoint import Checkpoints, load_weights
+from querypose_jax.training.config_json import check_same_run, model_hash, write_config
+from querypose_jax.training.metrics import MetricsLog, Speed, progress_bar
+from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.step import Metrics, TrainState, init_state, make_train_step
+
+STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
+
+Evaluate = Callable[[nnx.State, int], dict[str, float]]
+
+
+class NonFiniteError(UserError):
+    """A loss became NaN or infinite: the run stops, the last checkpoint is good."""
+
+    exit_code = 3
+
+
+def train(
+    config: ConfigDict,
+    batches: Callable[[int], Iterator[Batch]],
+    workdir: str | Path,
+    evaluate: Evaluate | None = None,
+    fingerprint: str = "",
+) -> TrainState:
+    """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
+
+    What is logged under a step are the exact values of that step, not averages, so that a continued run can be
+    compared to an uninterrupted one to the bit.
+
+    Args:
+        config: all groups, see configs/common.py.
+        batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
+        workdir: gets config.json, checkpoints/, metrics.jsonl and TensorBoard files.
+        evaluate: from the model's state and the step to metrics; called every config.eval.every steps and at the end.
+        fingerprint: tells one data set from another; a run is only continued on the same one.
+
+    Returns:
+        The final state.
+
+    Raises:
+        UserError: the folder holds another run, the batch does not split over the devices, weights do not fit.
+        NonFiniteError: a loss is NaN or infinite; names the step and the losses.
+    """
+    # Set up.
+    workdir = Path(workdir)
+    check_same_run(workdir, config)
+    mesh = sharding.make_mesh(config.mesh)
+    sharding.check_batch_size(config.data.batch_size, mesh)
+    main_process = jax.process_index() == 0
+
+    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
+        # Build.
+        optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+        schedule = learning_rate(config.optimizer, config.train.num_steps)
+        graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
+        state = sharding.replicate(state, mesh)
+        train_step = make_train_step(graphdef, optimizer, schedule, mesh)
+
+        # Restore.
+        about = {"data": fingerprint, "model": model_hash(config)}
+        if checkpoints.latest_step is not None:
+            check_same_data(checkpoints, fingerprint, workdir)
+            state = checkpoints.restore(state)
+        elif config.init_from:
+            state = start_from_weights(config.init_from, state)
+        if main_process:
+            write_config(workdir, config)
+
+        start, end = int(state.step), config.train.num_steps
+        if start >= end:
+            return state
+        source, in_flight, speed = batches(start), deque(), Speed()
+        with (
+            MetricsLog(workdir, start) if main_process else nullcontext() as log,
+            progress_bar(start, end, show=main_process) as bar,
+        ):
+            for step in range(start + 1, end + 1):
+                # Step. The first one compiles: it is waited for, and timed apart.
+                batch = next_batch(source, step)
+                state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+                in_flight.append((step, metrics))
+                evaluates = evaluate is not None and (step == end or is_due(step, config.eval.every))
+                saves = evaluates or step == end or is_due(step, config.train.checkpoint_every)
+                logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
+                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bar)
+                values = {}
+                if step == start + 1:
+                    values["first_step_seconds"] = speed.restart()
+                else:
+                    speed.add(config.data.batch_size)
+
+                # Log, evaluate, save.
+                if logs:
+                    values |= {name: float(value) for name, value in metrics.items()}
+                    if speed.pictures:
+                        values["images_per_second"] = speed.read()
+                        bar.set_postfix(
+                            loss=f"{values['loss/total']:.3f}", images=f"{values['images_per_second']:.1f}/s"
+                        )
+                with speed.excluded():
+                    results = evaluate(state.model, step) if evaluates else None
+                    if logs and log:
+                        log.write(step, values | (results or {}))
+                    if saves:
+                        check_finite(state)
+                        checkpoints.save(state, about, results)
+    return state
+
+
+def is_due(step: int, every: int) -> bool:
+    """True at multiples of `every`; 0 stands for never."""
+    return every > 0 and step % every == 0
+
+
+def next_batch(source: Iterator[Batch], step: int) -> Batch:
+    """The next batch; raises UserError where the iterator ends before the run."""
+    batch = next(source, None)
+    if batch is None:
+        raise UserError(f"the training batches ended before step {step}; give an endless iterator or fewer steps")
+    return batch
+
+
+def settle(in_flight: deque[tuple[int, Metrics]], allowed: int, bar: tqdm) -> None:
+    """Waits until at most `allowed` steps are on the devices; raises NonFiniteError at the first bad one."""
+    while len(in_flight) > allowed:
+        step, metrics = in_flight.popleft()
+        if not np.isfinite(float(metrics["loss/total"])) or not np.isfinite(float(metrics["grad_norm"])):
+            values = {name: float(value) for name, value in metrics.items()}
+            bad = ", ".join(f"{name}={value}" for name, value in sorted(values.items()) if not np.isfinite(value))
+            raise NonFiniteError(
+                f"step {step}: not finite: {bad}; continue from the last checkpoint with a lower "
+                "optimizer.learning_rate, or look at the batch of this step"
+            )
+        bar.update()
+
+
+def check_finite(state: TrainState) -> None:
+    """Raises NonFiniteError where a parameter, statistic or moment is NaN or infinite: that is never written."""
+    if not bool(_all_finite(state)):
+        raise NonFiniteError(f"step {int(state.step)}: parameters or statistics are not finite; nothing was saved")
+
+
+@jax.jit
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -> None:
+    """Refuses to continue on other data than the run began with."""
+    before = checkpoints.about()["data"]
+    if before != fingerprint:
+        raise UserError(
+            f"{workdir} was trained on other data (fingerprint {before}, now {fingerprint}); use another workdir, "
+            "with --config.init_from to start from its weights"
+        )
+
+
+def start_from_weights(folder: str, state: TrainState) -> TrainState:
+    """The state of step 0 with weights from another run or an import; says what they do not cover."""
+    model, untouched = load_weights(folder, state.model)
+    if untouched:
+        groups = ", ".join(sorted({name.split(".")[0] for name in untouched}))
+        print(f"init_from {folder}: {len(untouched)} arrays keep their own start (in {groups})")
+    params, rest = nnx.split_state(model, nnx.Param, ...)
+    return replace(state, params=params, rest=rest)
