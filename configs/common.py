@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
         dict(
             name="coco",  # coco | synthetic
             root="data/coco",  # folder with train2017/ val2017/ annotations/; the synthetic set needs none
-            prepared="",  # where array_records are written; "" = <root>/prepared, or data/synthetic
+            prepared="",  # where array_records are written; "" = data/prepared under the working directory
             train_split="train",
             eval_split="val",
             skeleton="coco",

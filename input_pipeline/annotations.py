@@ -1,0 +1,148 @@
+"""The annotation index of a split: everything but the pixels, as flat numpy arrays.
+
+Row i of the index is record i of the prepared data set. Objects (people, crowds) of all pictures lie one after the
+other; picture i owns objects start[i] to start[i + 1]. The index is a small npz beside the records, so that a host can
+plan every step and a scorer can rebuild the ground truth without opening one picture.
+"""
+
+import dataclasses
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from querypose_jax.skeletons import Skeleton
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """P pictures and O objects. Coordinates are as in a COCO file (see `keypoints`), in original pixels."""
+
+    image_id: np.ndarray
+    """int64 [P], ascending."""
+    file_name: np.ndarray
+    """str [P]"""
+    size: np.ndarray
+    """int32 [P, 2], h, w."""
+    start: np.ndarray
+    """int64 [P + 1]"""
+    object_id: np.ndarray
+    """int64 [O], the annotation's id."""
+    bbox: np.ndarray
+    """float64 [O, 4], x, y, w, h."""
+    area: np.ndarray
+    """float64 [O], segment area."""
+    is_crowd: np.ndarray
+    """bool [O]"""
+    is_target: np.ndarray
+    """bool [O]; what is trained on: no crowd, and no polygon of fewer than three points. Scoring keeps the others."""
+    category_id: np.ndarray
+    """int32 [O], as in the file."""
+    label: np.ndarray
+    """int32 [O], class index from 0."""
+    keypoints: np.ndarray
+    """float64 [O, K, 3], pixel index (continuous coordinate - 0.5) and visibility 0, 1, 2."""
+    num_keypoints: np.ndarray
+    """int32 [O], as in the file: it decides what scoring ignores and need not count all labelled joints."""
+    category_names: np.ndarray
+    """str [classes], name of each label."""
+    category_ids: np.ndarray
+    """int32 [classes], id of each label in the file."""
+
+    @property
+    def num_pictures(self) -> int:
+        return len(self.image_id)
+
+    @property
+    def picture_of_object(self) -> np.ndarray:
+        """int64 [O], the row of the picture that owns each object."""
+        return np.repeat(np.arange(self.num_pictures), np.diff(self.start))
+
+
+def objects_of(annotations: Annotations, row: int) -> slice:
+    """The objects of one picture."""
+    return slice(int(annotations.start[row]), int(annotations.start[row + 1]))
+
+
+def targets_per_picture(annotations: Annotations) -> np.ndarray:
+    """int64 [P]: objects of each picture that training uses."""
+    owners = annotations.picture_of_object[annotations.is_target]
+    return np.bincount(owners, minlength=annotations.num_pictures)
+
+
+def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
+    """The index of some pictures only, in the given order, with all their objects."""
+    slices = [np.arange(annotations.start[row], annotations.start[row + 1]) for row in rows]
+    objects = np.concatenate([*slices, np.zeros(0, np.int64)]).astype(np.int64)
+    per_picture = {name: getattr(annotations, name)[rows] for name in ("image_id", "file_name", "size")}
+    per_object = {
+        field.name: getattr(annotations, field.name)[objects]
+        for field in dataclasses.fields(annotations)
+        if field.name not in (*per_picture, "start", "category_names", "category_ids")
+    }
+    start = np.concatenate([[0], np.cumsum([len(s) for s in slices])]).astype(np.int64)
+    return dataclasses.replace(annotations, start=start, **per_picture, **per_object)
+
+
+def save_annotations(annotations: Annotations, path: Path) -> None:
+    """Writes the npz under a temporary name first."""
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        np.savez_compressed(file, **_arrays(annotations))
+    os.replace(partial, path)
+
+
+def load_annotations(path: Path) -> Annotations:
+    """Reads what save_annotations wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Annotations(**{name: arrays[name] for name in arrays.files})
+
+
+def fingerprint(annotations: Annotations) -> str:
+    """16 hex digits that change with any value of the index."""
+    digest = hashlib.sha256()
+    for name, array in sorted(_arrays(annotations).items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _arrays(annotations: Annotations) -> dict[str, np.ndarray]:
+    return {field.name: getattr(annotations, field.name) for field in dataclasses.fields(annotations)}
+
+
+def ground_truth(annotations: Annotations, skeleton: Skeleton) -> dict:
+    """A complete COCO-format dict for pycocotools: values as in the annotation file, crowds included.
+
+    Segmentations are not kept: neither keypoint nor box evaluation reads them from the ground truth.
+    """
+    images = [
+        dict(id=int(image_id), file_name=str(name), height=int(h), width=int(w))
+        for image_id, name, (h, w) in zip(annotations.image_id, annotations.file_name, annotations.size, strict=True)
+    ]
+    categories = [
+        dict(
+            id=int(category_id),
+            name=str(name),
+            keypoints=list(skeleton.names),
+            skeleton=[[a + 1, b + 1] for a, b in skeleton.edges],  # COCO counts joints from 1 here
+        )
+        for category_id, name in zip(annotations.category_ids, annotations.category_names, strict=True)
+    ]
+    owners = annotations.image_id[annotations.picture_of_object]
+    objects = [
+        dict(
+            id=int(annotations.object_id[o]),
+            image_id=int(owners[o]),
+            category_id=int(annotations.category_id[o]),
+            bbox=annotations.bbox[o].tolist(),
+            area=float(annotations.area[o]),
+            iscrowd=int(annotations.is_crowd[o]),
+            keypoints=annotations.keypoints[o].reshape(-1).tolist(),
+            num_keypoints=int(annotations.num_keypoints[o]),
+        )
+        for o in range(len(annotations.object_id))
+    ]
+    return dict(info={}, licenses=[], images=images, annotations=objects, categories=categories)

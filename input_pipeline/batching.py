@@ -1,0 +1,210 @@
+"""The plan: which pictures make up a step, what happens to them, on which canvas, all from (config, index, step).
+
+Samples come from an endless stream of epochs, each a seeded permutation. Sample q undergoes draws that depend on
+(seed, q) only, so sizes, canvases and people are known before a pixel is read. A block of `data.block_batches` batches
+takes that many consecutive samples, regroups them so that the pictures of a batch share a canvas, and shuffles its
+batches: every sample is used exactly once and its draws are untouched. Any host can compute any block from nothing.
+"""
+
+import functools
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from input_pipeline.annotations import Annotations, targets_per_picture
+from input_pipeline.targets import Targets, make_targets
+from input_pipeline.transforms import DRAWS, Geometry, draw_geometry, resize_geometry
+from querypose_jax.errors import UserError
+from querypose_jax.packing import choose_packing
+from querypose_jax.skeletons import get_skeleton
+from querypose_jax.structures import Packing
+
+WORDS_PER_COUNT = 4  # 64-bit words that one count of a Philox counter yields
+SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM = 0, 1 << 62, 1 << 63  # second words of the Philox keys
+CANVAS_STEP = 32  # pixels, the stride of the coarsest pyramid level
+FILLER = -1  # stands for a sample where a batch has no picture left
+
+
+class Samples(NamedTuple):
+    """S samples before they are grouped."""
+
+    rows: np.ndarray
+    """int64 [S], records."""
+    geometry: Geometry
+    targets: Targets
+
+
+class PlannedBatch(NamedTuple):
+    """Everything about a batch but its pixels."""
+
+    samples: Samples
+    members: np.ndarray
+    """int64 [B], indices into samples, or FILLER."""
+    canvas: tuple[int, int]
+    packing: Packing | None
+
+
+class TrainPlan:
+    """Plans training steps, remembering the last blocks. Safe to call from many threads."""
+
+    def __init__(self, annotations: Annotations, config: ConfigDict, shards: int):
+        check_batch_size(config.data.batch_size, shards)
+        self.block_batches = config.data.block_batches
+        self._lock = threading.Lock()
+        self._block = functools.lru_cache(maxsize=3)(functools.partial(plan_block, annotations, config, shards))
+
+    def __call__(self, step: int) -> PlannedBatch:
+        with self._lock:
+            return self._block(step // self.block_batches)[step % self.block_batches]
+
+
+def check_batch_size(batch_size: int, shards: int) -> None:
+    if batch_size % shards:
+        raise UserError(f"data.batch_size {batch_size} does not split over {shards} devices; make it a multiple")
+
+
+def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block: int) -> list[PlannedBatch]:
+    """The batches of one block of training steps, in their order."""
+    data, seed = config.data, config.train.seed
+    count = data.block_batches * data.batch_size
+    first = block * count
+    rows = stream_rows(annotations, seed, first, count)
+    geometry = draw_geometry(sample_uniform(seed, first, count), annotations.size[rows], data)
+    targets = make_targets(annotations, rows, geometry, get_skeleton(data.skeleton), data.max_people)
+    samples = Samples(rows, geometry, targets)
+    batches = []
+    for members, canvas in group_for_training(geometry.final, targets.people, data.canvases, data.batch_size):
+        packing = choose_packing(targets.people[members], shards, data.row_ladder)
+        batches.append(PlannedBatch(samples, members, canvas, packing))
+    order = np.argsort(_words(seed, BATCH_STREAM + block, 0, len(batches)), kind="stable")
+    return [batches[i] for i in order]
+
+
+def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -> list[PlannedBatch]:
+    """Every picture once (or the first eval.max_pictures), batches of one canvas each, completed with fillers."""
+    data, evaluation = config.data, config.eval
+    rows = np.arange(annotations.num_pictures)[: evaluation.max_pictures or None]
+    geometry = resize_geometry(annotations.size[rows], data.eval_short_side, data.longest_side)
+    targets = make_targets(annotations, rows, geometry, get_skeleton(data.skeleton), data.max_people)
+    if evaluation.canvas == "exact":
+        canvases = -(-geometry.final // CANVAS_STEP) * CANVAS_STEP
+    else:
+        ladder = np.array(data.canvases)
+        canvases = ladder[smallest_canvas(geometry.final, data.canvases)]
+    size = evaluation.batch_size * shards
+    samples, batches = Samples(rows, geometry, targets), []
+    for canvas in np.unique(canvases, axis=0):
+        members = np.flatnonzero((canvases == canvas).all(-1))
+        members = np.pad(members, (0, -len(members) % size), constant_values=FILLER)
+        batches += [PlannedBatch(samples, part, tuple(canvas.tolist()), None) for part in members.reshape(-1, size)]
+    return batches
+
+
+def stream_rows(annotations: Annotations, seed: int, first: int, count: int) -> np.ndarray:
+    """int64 [count]: the records of samples first..first + count - 1 of the endless stream.
+
+    Raises:
+        UserError: no picture has anybody to train on.
+    """
+    usable = np.flatnonzero(targets_per_picture(annotations))
+    if not len(usable):
+        raise UserError("no picture of the training split has a person to train on; check the annotation file")
+    sample = np.arange(first, first + count)
+    epoch, place = np.divmod(sample, len(usable))
+    rows = np.empty(count, np.int64)
+    for e in np.unique(epoch):
+        rows[epoch == e] = usable[epoch_order(seed, int(e), len(usable))[place[epoch == e]]]
+    return rows
+
+
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """A permutation of 0..count - 1 that depends on the seed and the epoch."""
+    return np.argsort(_words(seed, EPOCH_STREAM + epoch, 0, count), kind="stable")
+
+
+def sample_uniform(seed: int, first: int, count: int) -> np.ndarray:
+    """float64 [count, DRAWS] in [0, 1), one row for each of the samples first, first + 1, ... of the stream."""
+    words = _words(seed, SAMPLE_STREAM, first * DRAWS // WORDS_PER_COUNT, count * DRAWS)
+    return (words >> np.uint64(11)).reshape(count, DRAWS) * 2.0**-53
+
+
+def _words(seed: int, stream: int, counter: int, count: int) -> np.ndarray:
+    """Raw words of a Philox generator: unlike numpy's distributions they never change with numpy's version."""
+    return np.random.Philox(key=np.array([seed, stream], np.uint64), counter=counter).random_raw(count)
+
+
+def smallest_canvas(sizes: np.ndarray, canvases: Sequence[tuple[int, int]]) -> np.ndarray:
+    """int [S]: index of the canvas of least area that holds each h, w of sizes [S, 2].
+
+    Raises:
+        UserError: a picture fits on none of them.
+    """
+    ladder = np.asarray(canvases)
+    by_area = np.argsort(ladder.prod(-1), kind="stable")
+    fits = (sizes[:, None] <= ladder[by_area]).all(-1)
+    if not fits.any(-1).all():
+        height, width = sizes[~fits.any(-1)][0].tolist()
+        raise UserError(f"data.canvases: none holds a picture of {height} x {width} pixels (h x w); add a larger one")
+    return by_area[fits.argmax(-1)]
+
+
+def group_for_training(
+    sizes: np.ndarray, people: np.ndarray, canvases: Sequence[tuple[int, int]], batch_size: int
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """Splits samples into batches whose members share a canvas, with people spread evenly over batches.
+
+    From the smallest canvas up: full batches are taken, what is left moves on to the next larger canvas that holds it.
+
+    Args:
+        sizes: int [S, 2], h, w; S is a multiple of batch_size.
+        people: int [S].
+
+    Returns:
+        (members [batch_size], canvas) of every batch.
+    """
+    waiting = {canvas: [] for canvas in sorted(map(tuple, canvases), key=lambda c: (c[0] * c[1], c))}
+    for sample, c in enumerate(smallest_canvas(sizes, canvases)):
+        waiting[tuple(canvases[c])].append(sample)
+    batches = []
+    ladder = list(waiting)
+    for i, canvas in enumerate(ladder):
+        pool = np.array(waiting[canvas], np.int64)
+        left = len(pool) % batch_size
+        larger = [c for c in ladder[i + 1 :] if c[0] >= canvas[0] and c[1] >= canvas[1]]
+        if left and larger:
+            waiting[larger[0]].extend(pool[len(pool) - left :].tolist())
+            pool = pool[: len(pool) - left]
+        for members in spread(pool, people[pool], len(pool) // batch_size):
+            batches.append((balanced_order(members, people[members]), canvas))
+    return batches
+
+
+def spread(samples: np.ndarray, people: np.ndarray, parts: int) -> list[np.ndarray]:
+    """Deals samples into parts of equal size whose numbers of people are as equal as a greedy choice makes them."""
+    if parts <= 1:
+        return [samples][:parts]
+    room = len(samples) // parts
+    dealt: list[list[int]] = [[] for _ in range(parts)]
+    load = np.zeros(parts)
+    for i in np.argsort(-people, kind="stable"):
+        part = int(load.argmin())
+        dealt[part].append(int(samples[i]))
+        load[part] += people[i]
+        if len(dealt[part]) == room:
+            load[part] = np.inf
+    return [np.array(sorted(part), np.int64) for part in dealt]
+
+
+def balanced_order(members: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Orders a batch so that halves, quarters, ... hold about equally many people.
+
+    A mesh of any power of two devices then has balanced shards, while the order does not depend on the mesh.
+    """
+    if len(members) < 2 or len(members) % 2:
+        return members
+    halves = spread(np.arange(len(members)), people, 2)
+    return np.concatenate([balanced_order(members[half], people[half]) for half in halves])

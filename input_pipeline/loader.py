@@ -1,0 +1,172 @@
+"""From planned steps to batches: records are read at random, decoded and transformed by threads of tf.data.
+
+    split = open_split(config, "train")
+    for batch in train_batches(config, split, start_step=0, shards=8): ...
+
+Nothing here keeps state that a checkpoint would have to store: starting at step s yields the batches an uninterrupted
+run would have had from step s on, to the byte, whatever the number of hosts.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from ml_collections import ConfigDict
+
+from input_pipeline import synthetic
+from input_pipeline.annotations import Annotations, fingerprint, ground_truth
+from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
+from input_pipeline.prepare import open_prepared, prepare
+from input_pipeline.targets import make_batch
+from input_pipeline.transforms import transform_picture
+from querypose_jax.errors import UserError
+from querypose_jax.pictures import place_on_canvas, read_picture
+from querypose_jax.skeletons import Skeleton, get_skeleton
+from querypose_jax.structures import Batch
+
+PREFETCHED_BATCHES = 2
+DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A prepared split: its index, and its picture files by row."""
+
+    name: str
+    annotations: Annotations
+    skeleton: Skeleton
+    read: Callable[[int], bytes]
+    """Row -> the bytes of its picture file."""
+
+    def ground_truth(self) -> dict:
+        """COCO-format dict of the whole split, for pycocotools."""
+        return ground_truth(self.annotations, self.skeleton)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits, equal for equal annotations."""
+        return fingerprint(self.annotations)
+
+
+def open_split(config: ConfigDict, split: str) -> Split:
+    """Opens a split ("train" or "val"), preparing its records first where they are missing.
+
+    Raises:
+        UserError: unknown data set or split, missing or unreadable files.
+    """
+    data, name = config.data, f"{config.data.name}-{split}"
+    if split not in ("train", "val"):
+        raise UserError(f"unknown split {split!r}; known: train, val")
+    if data.name == "synthetic":
+        key = synthetic.data_key(data.synthetic, split)
+        make_builder = functools.partial(_synthetic_builder, data.synthetic, split)
+    else:
+        raise UserError(f"data.name {data.name!r} is unknown; known: synthetic")
+    folder = Path(data.prepared or DEFAULT_PREPARED) / f"{name}-{key}"
+    prepare(folder, make_builder)
+    annotations, read = open_prepared(folder)
+    return Split(name, annotations, get_skeleton(data.skeleton), read)
+
+
+def _synthetic_builder(settings: ConfigDict, split: str, folder: Path) -> synthetic.SyntheticPeople:
+    return synthetic.SyntheticPeople(settings=settings, split=split, data_dir=folder)
+
+
+def train_batches(
+    config: ConfigDict, split: Split, *, start_step: int, shards: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
+    """Batches start_step, start_step + 1, ... without end; each process receives its block of every batch's rows.
+
+    Args:
+        config: groups data and train (seed) are read.
+        split: from open_split.
+        start_step: first step.
+        shards: devices of all processes together; must divide data.batch_size, a multiple of process_count.
+        process_index: this process among process_count.
+        process_count: processes that share a batch.
+    """
+    plan = TrainPlan(split.annotations, config, shards)
+    share = _share(config.data.batch_size, shards, process_index, process_count)
+    length = share.stop - share.start
+    steps = itertools.count(start_step)
+    first, last = start_step * length, np.iinfo(np.int64).max
+    images = _images(config, split, plan, share, first, last)
+    for step, image in zip(steps, images, strict=False):
+        yield _finish(config, split, plan(step), share, image)
+
+
+def eval_batches(
+    config: ConfigDict, split: Split, *, shards: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
+    """Every picture of the split once, in batches of eval.batch_size * shards that share a canvas.
+
+    Fillers (image_id FILLER_ID) complete short batches. The arguments are those of train_batches.
+    """
+    batches = plan_evaluation(split.annotations, config, shards)
+    share = _share(config.eval.batch_size * shards, shards, process_index, process_count)
+    images = _images(config, split, batches.__getitem__, share, 0, len(batches) * (share.stop - share.start))
+    for planned, image in zip(batches, images, strict=True):
+        yield _finish(config, split, planned, share, image)
+
+
+def _share(batch_size: int, shards: int, process_index: int, process_count: int) -> slice:
+    """The rows of a batch that one process owns."""
+    if shards % process_count:
+        raise UserError(f"{shards} devices do not split over {process_count} processes evenly")
+    length = batch_size // process_count
+    return slice(process_index * length, (process_index + 1) * length)
+
+
+def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, image: np.ndarray) -> Batch:
+    return make_batch(
+        split.annotations, *planned.samples, planned.members[share], image, config.data.max_people, planned.packing
+    )
+
+
+def _images(
+    config: ConfigDict, split: Split, plan: Callable[[int], PlannedBatch], share: slice, first: int, last: int
+) -> Iterator[np.ndarray]:
+    """Pixels uint8 [B, H, W, 3] of the share of consecutive steps; positions first..last count single pictures.
+
+    Reading, decoding and transforming happen in data.workers threads (Pillow lets go of the interpreter).
+    """
+    length = share.stop - share.start
+    failures: list[Exception] = []
+
+    def load(position: np.int64) -> np.ndarray:
+        step, i = divmod(int(position), length)
+        try:
+            return load_picture(split, plan(step), share.start + i)
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    def load_in_graph(position: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(tf.numpy_function(load, [position], tf.uint8), (None, None, 3))
+
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = config.data.workers
+    options.deterministic = True
+    dataset = tf.data.Dataset.range(first, last).map(load_in_graph, num_parallel_calls=config.data.workers)
+    dataset = dataset.batch(length, drop_remainder=True).prefetch(PREFETCHED_BATCHES).with_options(options)
+    try:
+        yield from dataset.as_numpy_iterator()
+    except Exception:
+        if failures:
+            raise failures[0] from None  # the picture's own error, not tensorflow's account of it
+        raise
+
+
+def load_picture(split: Split, planned: PlannedBatch, position: int) -> np.ndarray:
+    """Pixels uint8 [H, W, 3] of one member of a batch on its canvas; zeros for a filler."""
+    member = planned.members[position]
+    if member == FILLER:
+        return np.zeros((*planned.canvas, 3), np.uint8)
+    rows, geometry, _ = planned.samples
+    row = rows[member]
+    picture = read_picture(split.read(row), name=str(split.annotations.file_name[row]))
+    return place_on_canvas(transform_picture(picture, geometry.at(member)), *planned.canvas)

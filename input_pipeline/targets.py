@@ -1,0 +1,131 @@
+"""The people of planned samples in network pixels, and the numpy `Batch` they end in."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from input_pipeline.annotations import Annotations
+from input_pipeline.transforms import (
+    Geometry,
+    area_scale,
+    inverse_affine,
+    is_box_left,
+    move_boxes,
+    move_keypoints,
+)  # fmt: skip
+from querypose_jax.skeletons import Skeleton
+from querypose_jax.structures import FILLER_ID, Batch, Packing
+
+
+class Targets(NamedTuple):
+    """The people left on S samples, one after the other; sample s owns rows start[s] to start[s + 1]."""
+
+    start: np.ndarray
+    """int64 [S + 1]"""
+    boxes: np.ndarray
+    """float32 [T, 4], xyxy, network pixels."""
+    keypoints: np.ndarray
+    """float32 [T, K, 3]"""
+    area: np.ndarray
+    """float32 [T], network pixels squared."""
+    label: np.ndarray
+    """int32 [T]"""
+    num_cut: int
+    """People beyond max_people, the smallest of their pictures, that were left out."""
+
+    @property
+    def people(self) -> np.ndarray:
+        """int64 [S]"""
+        return np.diff(self.start)
+
+
+def make_targets(
+    annotations: Annotations, rows: np.ndarray, geometry: Geometry, skeleton: Skeleton, max_people: int
+) -> Targets:
+    """Moves the people of pictures rows [S] through their geometry and drops those whose box is gone.
+
+    Args:
+        annotations: index of the data set.
+        rows: int64 [S], may repeat.
+        geometry: of the S samples.
+        skeleton: for the left/right pairs.
+        max_people: slots per picture; the largest boxes stay, in their original order.
+    """
+    counts = annotations.start[rows + 1] - annotations.start[rows]
+    sample = np.repeat(np.arange(len(rows)), counts)
+    objects = np.arange(counts.sum()) + np.repeat(annotations.start[rows] - (np.cumsum(counts) - counts), counts)
+    is_used = annotations.is_target[objects]
+    sample, objects = sample[is_used], objects[is_used]
+
+    x, y, w, h = annotations.bbox[objects].T
+    boxes = move_boxes(np.stack([x, y, x + w, y + h], -1), geometry.at(sample))
+    is_left = is_box_left(boxes)
+    stays = is_left & (_rank_by_size(sample, boxes, is_left) < max_people)
+    sample, objects, boxes = sample[stays], objects[stays], boxes[stays]
+
+    moved = geometry.at(sample)
+    return Targets(
+        start=np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(rows)))]),
+        boxes=boxes,
+        keypoints=move_keypoints(annotations.keypoints[objects], moved, skeleton),
+        area=(annotations.area[objects] * area_scale(moved)).astype(np.float32),
+        label=annotations.label[objects],
+        num_cut=int(is_left.sum() - stays.sum()),
+    )
+
+
+def _rank_by_size(sample: np.ndarray, boxes: np.ndarray, is_left: np.ndarray) -> np.ndarray:
+    """int64 [T]: 0 for the largest box of its sample; boxes that are gone come last."""
+    size = np.where(is_left, (boxes[:, 2:] - boxes[:, :2]).prod(-1), -1.0)
+    order = np.lexsort((-size, sample))
+    first = np.searchsorted(sample, sample, side="left")  # `sample` ascends
+    rank = np.empty(len(sample), np.int64)
+    rank[order] = np.arange(len(sample)) - first
+    return rank
+
+
+def make_batch(
+    annotations: Annotations,
+    rows: np.ndarray,
+    geometry: Geometry,
+    targets: Targets,
+    members: np.ndarray,
+    image: np.ndarray,
+    max_people: int,
+    packing: Packing | None,
+) -> Batch:
+    """Joins pixels and people.
+
+    Args:
+        rows, geometry, targets: of S samples.
+        members: int64 [B], samples of this batch; negative ones are fillers (no picture, valid everywhere).
+        image: uint8 [B, H, W, 3].
+    """
+    size, num_keypoints = len(members), targets.keypoints.shape[1]
+    is_filler = members < 0
+    boxes = np.zeros((size, max_people, 4), np.float32)
+    keypoints = np.zeros((size, max_people, num_keypoints, 3), np.float32)
+    area = np.zeros((size, max_people), np.float32)
+    label = np.zeros((size, max_people), np.int32)
+    people = np.where(is_filler, 0, targets.people[members])
+    for i, (member, count) in enumerate(zip(members, people, strict=True)):
+        own = slice(targets.start[member], targets.start[member] + count)
+        boxes[i, :count], keypoints[i, :count] = targets.boxes[own], targets.keypoints[own]
+        area[i, :count], label[i, :count] = targets.area[own], targets.label[own]
+    canvas = np.array(image.shape[1:3], np.int32)
+    identity = np.eye(2, 3, dtype=np.float32)
+    own_geometry = geometry.at(members)
+    fill = is_filler[:, None]
+    return Batch(
+        image=image,
+        valid_size=np.where(fill, canvas, own_geometry.final),
+        orig_size=np.where(fill, canvas, own_geometry.original),
+        image_id=np.where(is_filler, FILLER_ID, annotations.image_id[rows[members]]).astype(np.int32),
+        inv_affine=np.where(fill[..., None], identity, inverse_affine(own_geometry)),
+        boxes=boxes,
+        keypoints=keypoints,
+        area=area,
+        label=label,
+        is_person=np.arange(max_people) < people[:, None],
+        packing=packing,
+    )
