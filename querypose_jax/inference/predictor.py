@@ -111,13 +111,13 @@ class Predictor:
         return choose_canvas(height, width, ladder)
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int]) -> Any:
-        """Numpy Poses. A batch that is not full is filled up to a power of two: few shapes, few compilations."""
+        """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""
         batch = inference_batch(
             pictures,
             canvas,
             self.config.data.eval_short_side,
             self.config.data.longest_side,
             self.skeleton.num_keypoints,
-            batch_size=min(1 << (len(pictures) - 1).bit_length(), self.config.eval.batch_size),
+            batch_size=1 if len(pictures) == 1 else self.config.eval.batch_size,
         )
         return jax.device_get(self._predict(self._state, batch))
