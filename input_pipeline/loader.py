@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from input_pipeline import synthetic
+from input_pipeline import coco, synthetic
 from input_pipeline.annotations import Annotations, fingerprint, ground_truth
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
 from input_pipeline.prepare import open_prepared, prepare
@@ -28,6 +29,9 @@ from querypose_jax.pictures import place_on_canvas, read_picture
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
+Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of the data, builder for a folder
+
+SPLITS = ("train", "val")
 PREFETCHED_BATCHES = 2
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
 
@@ -58,22 +62,44 @@ def open_split(config: ConfigDict, split: str) -> Split:
     Raises:
         UserError: unknown data set or split, missing or unreadable files.
     """
-    data, name = config.data, f"{config.data.name}-{split}"
-    if split not in ("train", "val"):
-        raise UserError(f"unknown split {split!r}; known: train, val")
-    if data.name == "synthetic":
-        key = synthetic.data_key(data.synthetic, split)
-        make_builder = functools.partial(_synthetic_builder, data.synthetic, split)
-    else:
-        raise UserError(f"data.name {data.name!r} is unknown; known: synthetic")
-    folder = Path(data.prepared or DEFAULT_PREPARED) / f"{name}-{key}"
+    data, skeleton = config.data, get_skeleton(config.data.skeleton)
+    if data.name not in SOURCES:
+        raise UserError(f"data.name {data.name!r} is unknown; known: {', '.join(SOURCES)}")
+    if split not in SPLITS:
+        raise UserError(f"{split!r} is no split of a data set; known: {', '.join(SPLITS)}")
+    key, make_builder = SOURCES[data.name](data, split, skeleton)
+    folder = Path(data.prepared or DEFAULT_PREPARED) / f"{data.name}-{split}-{key}"
     prepare(folder, make_builder)
     annotations, read = open_prepared(folder)
-    return Split(name, annotations, get_skeleton(data.skeleton), read)
+    if len(annotations.category_ids) > config.model.num_classes:
+        names = ", ".join(annotations.category_names)
+        raise UserError(
+            f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
+        )
+    return Split(folder.name, annotations, skeleton, read)
 
 
-def _synthetic_builder(settings: ConfigDict, split: str, folder: Path) -> synthetic.SyntheticPeople:
-    return synthetic.SyntheticPeople(settings=settings, split=split, data_dir=folder)
+def _synthetic_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Source:
+    def make_builder(folder: Path) -> synthetic.SyntheticPeople:
+        return synthetic.SyntheticPeople(settings=data.synthetic, split=split, data_dir=folder)
+
+    return synthetic.data_key(data.synthetic, split), make_builder
+
+
+def _coco_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Source:
+    root = Path(data.root)
+    path, pictures = coco.annotation_file(root, split), coco.pictures_folder(root, split)
+
+    def make_builder(folder: Path) -> coco.CocoKeypoints:
+        annotations = coco.split_annotations(path, split, skeleton)
+        return coco.CocoKeypoints(
+            annotations=annotations, pictures=pictures, split=split, workers=data.workers, data_dir=folder
+        )
+
+    return coco.data_key(path, split, skeleton), make_builder
+
+
+SOURCES = {"coco": _coco_source, "synthetic": _synthetic_source}
 
 
 def train_batches(
