@@ -5,26 +5,44 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from querypose_jax.evaluation.coco import keypoint_metrics
+from querypose_jax.evaluation.released_rescore import rescore_results
 from querypose_jax.skeletons import COCO
 
 GOLDEN = os.environ.get("QUERYPOSE_GOLDEN", "")
 FILES = sorted(Path(GOLDEN).glob("coco_eval*.json.gz")) if GOLDEN else []
-TOLERANCE = 1e-6
+TOLERANCE = 1e-6  # of evaluation alone
+RESCORED_TOLERANCE = 1e-4  # with the released step run again
+CASES = [
+    pytest.param(case, id=f"{path.name.removesuffix('.json.gz')}-{case['name']}")
+    for path in FILES
+    for case in json.loads(gzip.decompress(path.read_bytes()))["cases"]
+]
+RESCORED = [param for param in CASES if "dt_after" in param.values[0]]
+needs_golden = pytest.mark.skipif(not FILES, reason="QUERYPOSE_GOLDEN names no folder with coco_eval*.json.gz")
 
 
-def cases() -> list:
-    return [
-        pytest.param(case, id=f"{path.name.removesuffix('.json.gz')}-{case['name']}")
-        for path in FILES
-        for case in json.loads(gzip.decompress(path.read_bytes()))["cases"]
-    ]
+def expected(stats: dict, tolerance: float):
+    return pytest.approx({f"keypoint/{name}": value for name, value in stats.items()}, abs=tolerance, rel=0)
 
 
-@pytest.mark.skipif(not FILES, reason="QUERYPOSE_GOLDEN names no folder with coco_eval*.json.gz")
-@pytest.mark.parametrize("case", cases())
+@needs_golden
+@pytest.mark.parametrize("case", CASES)
 def test_keypoint_metrics_equal_the_stored_numbers(case):
-    metrics = keypoint_metrics(case["gt"], case["dt"], COCO)
-    assert metrics == pytest.approx({f"keypoint/{k}": v for k, v in case["stats"].items()}, abs=TOLERANCE)
+    assert keypoint_metrics(case["gt"], case["dt"], COCO) == expected(case["stats"], TOLERANCE)
+
+
+@needs_golden
+@pytest.mark.parametrize("case", RESCORED)
+def test_released_step_gives_the_stored_results_and_numbers(case):
+    assert keypoint_metrics(case["gt"], case["dt_after"], COCO) == expected(case["stats_after"], TOLERANCE)
+
+    after = rescore_results(case["dt"])
+    assert [r["image_id"] for r in after] == [r["image_id"] for r in case["dt_after"]]
+    for field in ("score", "bbox", "keypoints"):
+        ours, stored = (np.array([result[field] for result in results]) for results in (after, case["dt_after"]))
+        np.testing.assert_allclose(ours, stored, atol=1e-3, rtol=0, err_msg=field)
+    assert keypoint_metrics(case["gt"], after, COCO) == expected(case["stats_after"], RESCORED_TOLERANCE)
