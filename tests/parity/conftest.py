@@ -1,0 +1,10 @@
+"""Precision of the parity tests: each test names its dtype, and float64 is switched on for it alone."""
+
+import jax
+import pytest
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    with jax.enable_x64(request.param == "float64"), jax.default_matmul_precision("highest"):
+        yield request.param

@@ -1,0 +1,194 @@
+"""Finds goldens, reads what each says it is, and builds the model it asks for.
+
+`QUERYPOSE_GOLDEN` names a folder; without it the small goldens kept beside this file prove what they can.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+
+from configs import common
+from querypose_jax.layers.layouts import NameMap
+from querypose_jax.models.querypose.model import QueryPose
+from querypose_jax.models.querypose.params import head_names
+from querypose_jax.skeletons import Skeleton, skeleton_from_parts
+from querypose_jax.structures import Batch
+
+FOLDER = Path(os.environ.get("QUERYPOSE_GOLDEN") or Path(__file__).parent / "golden")
+
+# The goldens' names of hyper-parameters -> ours.
+MODEL_KEYS = {
+    "num_classes": "num_classes",
+    "num_proposals": "num_proposals",
+    "stages": "stages",
+    "dim": "dim",
+    "nheads": "heads",
+    "ffn": "ffn_dim",
+    "num_cls": "class_layers",
+    "num_reg": "box_layers",
+    "dim_dynamic": "dynamic_dim",
+    "part_dim": "part_dim",
+    "num_convs": "pose_convs",
+    "light": "light",
+    "box_res": "box_roi",
+    "pose_res": "pose_roi",
+    "flow_layers": "flow_couplings",
+    "flow_hidden": "flow_dim",
+    "carry_query_at_test": "carry_query_at_test",
+}
+LOSS_KEYS = {
+    "alpha": "focal_alpha",
+    "gamma": "focal_gamma",
+    "w_cls": "class_weight",
+    "w_l1": "l1_weight",
+    "w_giou": "giou_weight",
+    "w_kps": "keypoint_weight",
+}
+
+
+class Golden:
+    """One npz file: `meta` and lazily read arrays."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.arrays = np.load(path, allow_pickle=False)
+        self.meta = json.loads(str(self.arrays["meta"]))
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self.arrays[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.arrays.files
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return [key for key in self.arrays.files if key.startswith(prefix)]
+
+
+def files(kind: str, **meta) -> list:
+    """pytest parameters: every npz of the folder whose meta has this kind and these values, by name."""
+    found = []
+    for path in sorted(FOLDER.glob("*.npz")):
+        info = Golden(path).meta
+        if info["kind"] == kind and all(info.get(key) == value for key, value in meta.items()):
+            found.append(pytest.param(path, id=path.stem))
+    return found or [
+        pytest.param(None, id="none", marks=pytest.mark.skip(reason=f"no golden of kind {kind} in {FOLDER.name}/"))
+    ]
+
+
+@functools.cache
+def weights():
+    """The goldens' own generator of weights and features (numpy only)."""
+    spec = importlib.util.spec_from_file_location("golden_weights", FOLDER / "weights.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def experiment(golden: Golden, dtype: str) -> tuple[ConfigDict, Skeleton]:
+    """config.model and skeleton that a head golden's meta asks for."""
+    config = common.get_config().model
+    theirs = golden.meta["config"]
+    config.dtype = dtype
+    for key, ours in MODEL_KEYS.items():
+        config[ours] = theirs[key]
+    for key, ours in LOSS_KEYS.items():
+        config.loss[ours] = theirs[key]
+    config.backbone.update(name="small", width=config.dim)  # not part of the golden
+    return config, skeleton_from_parts(theirs["parts"])
+
+
+def generated(names: NameMap, shapes: dict, tag: str, dtype: str, only: tuple[str, ...] = ()) -> Iterator:
+    """(our path, array) with the generated official weights for every path of `shapes`."""
+    for path, shape in shapes.items():
+        parts = names[path].to_official(np.zeros(shape, np.int8))
+        made = [weights().make(name, part.shape, tag) for name, part in zip(names[path].names, parts, strict=True)]
+        yield path, jnp.asarray(names[path].to_ours(made).astype(dtype))
+
+
+def head(golden: Golden, dtype: str) -> nnx.Module:
+    """A QueryPose without backbone, with the golden's generated weights."""
+    config, skeleton = experiment(golden, dtype)
+
+    def build():
+        model = QueryPose(config, skeleton, pictures_per_group=0, rngs=nnx.Rngs(0))
+        del model.backbone
+        return model
+
+    abstract = nnx.eval_shape(build)
+    return fill(abstract, head_names(config, skeleton), golden.meta["weights_tag"], dtype)
+
+
+def fill(abstract: nnx.Module, names: NameMap, tag: str, dtype: str) -> nnx.Module:
+    """The abstract module with generated weights in place of its shapes."""
+    graphdef, state = nnx.split(abstract)
+    flat = dict(nnx.to_flat_state(state))
+    arrays = generated(names, {path: leaf.shape for path, leaf in flat.items()}, tag, dtype)
+    filled = [(path, flat[path].replace(array)) for path, array in arrays]
+    return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def pyramid(golden: Golden, dtype: str) -> list:
+    """The golden's features P2..P5, NHWC."""
+    height, width = golden["padded_size"]
+    batch, dim = len(golden["image_sizes"]), golden.meta["config"]["dim"]
+    prefix = golden.meta["features"]
+    maps = [weights().feature(f"{prefix}:p{l}", (batch, dim, height >> l, width >> l)) for l in (2, 3, 4, 5)]
+    return [jnp.asarray(x.transpose(0, 2, 3, 1).astype(dtype)) for x in maps]
+
+
+def batch(golden: Golden, dtype: str) -> Batch:
+    """The golden's pictures (sizes only) and people."""
+    sizes = golden["image_sizes"]
+    count = len(sizes)
+    output = golden["output_sizes"] if "output_sizes" in golden else sizes
+    joints = golden.meta["joints"]
+    slots = golden["gt_boxes"].shape[1] if "gt_boxes" in golden else 1
+    people = golden["gt_count"] if "gt_count" in golden else np.zeros(count, int)
+    boxes = golden["gt_boxes"] if "gt_boxes" in golden else np.zeros((count, slots, 4))
+    keypoints = golden["gt_keypoints"] if "gt_keypoints" in golden else np.zeros((count, slots, joints, 3))
+    affine = np.zeros((count, 2, 3))
+    affine[:, 0, 0], affine[:, 1, 1] = (output / sizes)[:, 1], (output / sizes)[:, 0]
+    return Batch(
+        image=np.zeros((count, 1, 1, 3), np.uint8),
+        valid_size=sizes.astype(np.int32),
+        orig_size=output.astype(np.int32),
+        image_id=np.arange(count, dtype=np.int32),
+        inv_affine=affine.astype(dtype),
+        boxes=boxes.astype(dtype),
+        keypoints=keypoints.astype(dtype),
+        area=np.zeros((count, slots), dtype),
+        label=np.zeros((count, slots), np.int32),
+        is_person=np.arange(slots) < people[:, None],
+    )
+
+
+def by_row(x: np.ndarray) -> np.ndarray:
+    """[S, 1, R, ...] of one shard -> [S, R, ...]."""
+    assert x.shape[1] == 1
+    return x[:, 0]
+
+
+def assert_close(actual, expected, absolute: float = 0.0, relative: float = 0.0, what: str = "") -> float:
+    """max |a - b| <= absolute + relative * max |b|. Returns the difference."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape, f"{what}: shape {actual.shape} instead of {expected.shape}"
+    difference = np.abs(actual - expected).max(initial=0)
+    limit = absolute + relative * np.abs(expected).max(initial=0)
+    assert difference <= limit, f"{what}: differs by {difference:.3g}, allowed {limit:.3g}"
+    return difference
+
+
+def relative_l2(actual, expected) -> float:
+    """|a - b| / |b|."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    return float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), 1e-30))
