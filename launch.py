@@ -8,6 +8,7 @@
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,9 +73,11 @@ def parse_flags(argv: Sequence[str]) -> flags.FlagValues:
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error without line breaks (a KeyError shows its message as a literal)."""
-    text = str(error).replace("\\n", " ").replace("\\'", "'").strip('"')
-    return " ".join(text.split()).rstrip(".") or type(error).__name__
+    """The message of an error without line breaks; an unknown config key is called that."""
+    text = " ".join(str(error).replace("\\n", " ").split())
+    if isinstance(error, KeyError | AttributeError):
+        return "unknown config key " + re.sub(r"[\\'\"]", "", text).replace(" Did you", ", did you").rstrip("?")
+    return text.rstrip(".") or type(error).__name__
 
 
 def train(options: flags.FlagValues) -> None:

@@ -39,6 +39,7 @@ class TrainState:
 def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
     """Takes a freshly built model apart; returns its structure and the state of step 0."""
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    params, rest = jax.tree.map(jnp.copy, (params, rest))  # initialisers may share arrays; donated ones must not
     return graphdef, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
 
 
