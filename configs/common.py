@@ -62,10 +62,11 @@ def get_config() -> ConfigDict:
             prepared="",  # where array_records are written; "" = data/prepared under the working directory
             train_split="train",
             eval_split="val",
+            largest_people=0,  # pictures of the train split to keep, those with the largest people; 0 = all
             skeleton="coco",
             batch_size=16,  # global, over all devices and hosts
             max_people=100,  # G: slots per picture; the largest people stay when a picture has more
-            row_ladder=(4, 8, 12, 16, 24, 32, 48, 64, 96, 128),  # R: packed rows per device, see packing.py
+            row_ladder=(4, 8, 16, 24, 32, 48, 64, 96, 128),  # R: packed rows per device, see packing.py
             flip=0.5,  # probability
             crop=0.5,  # probability of resize + random crop before the last resize, official
             crop_short_sides=(400, 500, 600),  # pixels
@@ -74,11 +75,11 @@ def get_config() -> ConfigDict:
             eval_short_side=800,  # pixels
             longest_side=1333,  # pixels
             canvases=(  # height, width in pixels, multiples of 32; a batch takes the smallest that holds its pictures
-                (512, 672), (512, 864), (608, 800), (608, 1088), (704, 1056), (800, 1088), (800, 1344),
-                (672, 512), (864, 512), (800, 608), (1088, 608), (1056, 704), (1088, 800), (1344, 800),
-                (800, 800), (1344, 1344),
+                (576, 640), (608, 768), (672, 896), (736, 1024), (800, 1120), (800, 1344),
+                (768, 640), (896, 736), (1088, 800), (1344, 800),
+                (1344, 1344),  # holds whatever may come; COCO does not need it
             ),
-            block_batches=64,  # pictures are regrouped by canvas inside blocks of this many batches
+            block_batches=128,  # pictures are regrouped by canvas inside blocks of this many batches
             workers=8,  # threads that read and transform pictures
         )
     )  # fmt: skip

@@ -86,6 +86,15 @@ def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
     return dataclasses.replace(annotations, start=start, **per_picture, **per_object)
 
 
+def pictures_with_largest_people(annotations: Annotations, count: int) -> np.ndarray:
+    """Rows [count], ascending, of the pictures whose largest person with labelled joints fills most of the picture."""
+    owners = annotations.picture_of_object
+    share = annotations.bbox[:, 2:].prod(-1) / annotations.size[owners].prod(-1)
+    largest = np.zeros(annotations.num_pictures)
+    np.maximum.at(largest, owners, share * (annotations.is_target & (annotations.num_keypoints > 0)))
+    return np.sort(np.argsort(-largest, kind="stable")[:count])
+
+
 def save_annotations(annotations: Annotations, path: Path) -> None:
     """Writes the npz under a temporary name first."""
     partial = path.with_name(path.name + ".partial")

@@ -157,54 +157,62 @@ def group_for_training(
 ) -> list[tuple[np.ndarray, tuple[int, int]]]:
     """Splits samples into batches whose members share a canvas, with people spread evenly over batches.
 
-    From the smallest canvas up: full batches are taken, what is left moves on to the next larger canvas that holds it.
+    From the largest canvas down: what a canvas lacks to full batches it takes from the next smaller ones that fit into
+    it. Landscape and portrait therefore mix, if at all, where pictures are smallest, and a canvas that
+    holds everything is not needed for the leftovers of both.
 
     Args:
         sizes: int [S, 2], h, w; S is a multiple of batch_size.
         people: int [S].
+        canvases: h, w of each; some canvas must hold any two pictures together.
+        batch_size: members of a batch.
 
     Returns:
         (members [batch_size], canvas) of every batch.
     """
-    waiting = {canvas: [] for canvas in sorted(map(tuple, canvases), key=lambda c: (c[0] * c[1], c))}
-    for sample, c in enumerate(smallest_canvas(sizes, canvases)):
-        waiting[tuple(canvases[c])].append(sample)
-    batches = []
-    ladder = list(waiting)
+    ladder = sorted({tuple(canvas) for canvas in canvases}, key=lambda c: (-c[0] * c[1], c))
+    best = smallest_canvas(sizes, ladder)
+    waiting = [np.flatnonzero(best == i).tolist() for i in range(len(ladder))]
+    batches, leftovers = [], []
     for i, canvas in enumerate(ladder):
-        pool = np.array(waiting[canvas], np.int64)
-        left = len(pool) % batch_size
-        larger = [c for c in ladder[i + 1 :] if c[0] >= canvas[0] and c[1] >= canvas[1]]
-        if left and larger:
-            waiting[larger[0]].extend(pool[len(pool) - left :].tolist())
-            pool = pool[: len(pool) - left]
-        for members in spread(pool, people[pool], len(pool) // batch_size):
-            batches.append((balanced_order(members, people[members]), canvas))
-    return batches
+        pool = waiting[i]
+        for j in range(i + 1, len(ladder)):
+            lacking = -len(pool) % batch_size
+            if ladder[j][0] <= canvas[0] and ladder[j][1] <= canvas[1] and lacking:
+                pool = pool + waiting[j][:lacking]
+                waiting[j] = waiting[j][lacking:]
+        full = len(pool) // batch_size * batch_size
+        leftovers += pool[full:]
+        for members in spread(np.array(pool[:full], np.int64), people, full // batch_size):
+            batches.append((members, canvas))
+    for members in np.array(leftovers, np.int64).reshape(-1, batch_size):
+        batches.append((members, ladder[smallest_canvas(sizes[members].max(0, keepdims=True), ladder)[0]]))
+    return [(balanced_order(members, people), canvas) for members, canvas in batches]
 
 
 def spread(samples: np.ndarray, people: np.ndarray, parts: int) -> list[np.ndarray]:
-    """Deals samples into parts of equal size whose numbers of people are as equal as a greedy choice makes them."""
+    """Deals samples into parts of equal size whose numbers of people are as equal as a greedy choice makes them.
+
+    `people` is indexed by sample; the samples of a part keep their order.
+    """
     if parts <= 1:
         return [samples][:parts]
     room = len(samples) // parts
     dealt: list[list[int]] = [[] for _ in range(parts)]
     load = np.zeros(parts)
-    for i in np.argsort(-people, kind="stable"):
+    for i in np.argsort(-people[samples], kind="stable"):
         part = int(load.argmin())
-        dealt[part].append(int(samples[i]))
-        load[part] += people[i]
-        if len(dealt[part]) == room:
-            load[part] = np.inf
-    return [np.array(sorted(part), np.int64) for part in dealt]
+        dealt[part].append(i)
+        load[part] = load[part] + people[samples[i]] if len(dealt[part]) < room else np.inf
+    return [samples[sorted(part)] for part in dealt]
 
 
 def balanced_order(members: np.ndarray, people: np.ndarray) -> np.ndarray:
     """Orders a batch so that halves, quarters, ... hold about equally many people.
 
     A mesh of any power of two devices then has balanced shards, while the order does not depend on the mesh.
+    `people` is indexed by member.
     """
     if len(members) < 2 or len(members) % 2:
         return members
-    halves = spread(np.arange(len(members)), people, 2)
-    return np.concatenate([balanced_order(members[half], people[half]) for half in halves])
+    return np.concatenate([balanced_order(half, people) for half in spread(members, people, 2)])

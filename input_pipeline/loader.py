@@ -19,7 +19,13 @@ import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
 from input_pipeline import coco, synthetic
-from input_pipeline.annotations import Annotations, fingerprint, ground_truth
+from input_pipeline.annotations import (
+    Annotations,
+    fingerprint,
+    ground_truth,
+    pictures_with_largest_people,
+    select_pictures,
+)  # fmt: skip
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
 from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.targets import make_batch
@@ -76,6 +82,10 @@ def open_split(config: ConfigDict, split: str) -> Split:
         raise UserError(
             f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
         )
+    if split == "train" and data.largest_people:
+        rows = pictures_with_largest_people(annotations, data.largest_people)
+        annotations, read_any = select_pictures(annotations, rows), read
+        return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]))
     return Split(folder.name, annotations, skeleton, read)
 
 
