@@ -1,0 +1,44 @@
+# `make demo` and `make test` are the two commands to know; both install what they need into .venv first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: env demo test test-all lint
+
+env: $(INSTALLED)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name one with PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: name Python 3.11 or newer with PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || $(MAKE) --no-print-directory venv-module
+	@echo "installing into .venv (a few minutes the first time)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+# Debian splits the module that makes environments from python3.
+.PHONY: venv-module
+venv-module:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "$(PYTHON) lacks the venv module: installing the package python3-venv"; \
+		apt-get update -qq && apt-get install -y -qq python3-venv > /dev/null; \
+	else \
+		echo "$(PYTHON) lacks the venv module: run 'sudo apt-get install python3-venv' (or your system's counterpart), then make again"; \
+		exit 2; \
+	fi
+
+# Learns synthetic people from scratch, evaluates, draws; continues where an earlier run was stopped.
+demo: $(INSTALLED)
+	$(BIN)/python launch.py --config=configs/synthetic_tiny.py --workdir=runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

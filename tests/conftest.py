@@ -1,0 +1,6 @@
+"""Set before anything imports jax or tensorflow: the tests compare numbers, on the CPU, quietly."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
