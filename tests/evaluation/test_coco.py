@@ -28,7 +28,7 @@ def ground_truth(people: list[dict], images: tuple[int, ...] = (1, 2)) -> dict:
 
 
 def found(annotation: dict, score: float, shift: float = 0.0) -> dict:
-    keypoints = np.array(annotation["keypoints"], float).reshape(-1, 3) + (shift, shift, 0)
+    keypoints = np.array(annotation["keypoints"], float).reshape(-1, 3) + np.array([shift, shift, 0])
     x, y, w, h = annotation["bbox"]
     result = {"bbox": [x + shift, y + shift, w, h], "keypoints": keypoints.ravel().tolist(), "score": score}
     return {"image_id": annotation["image_id"], "category_id": 1} | result

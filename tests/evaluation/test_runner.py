@@ -76,7 +76,8 @@ def run(tmp_path, **changes):
 
 def test_perfect_poses_score_one_and_files_agree_with_the_return_value(tmp_path):
     metrics = run(tmp_path)
-    assert metrics["keypoint/AP"] == pytest.approx(1.0) and metrics["box/AP"] == pytest.approx(1.0)
+    assert metrics["keypoint/AP"] == pytest.approx(1.0)
+    assert metrics["box/AP"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "eval" / "metrics.json").read_text()) == metrics
     detections = json.loads((tmp_path / "eval" / "detections.json").read_text())
     assert [d["image_id"] for d in detections] == [5, 5, 8, 8, 11, 11, 20, 20]  # by picture, invalid ones absent

@@ -22,11 +22,14 @@ def test_canvas_beyond_the_ladder_is_the_next_multiple_of_32():
 def test_batch_maps_network_pixels_to_original_pixels_and_marks_fillers():
     pictures = [Image.new("RGB", (300, 200), (10, 20, 30)), Image.new("RGB", (100, 100), (200, 0, 0))]
     batch = inference_batch(pictures, (128, 160), 100, 1000, num_keypoints=14, batch_size=4)
-    assert batch.image.shape == (4, 128, 160, 3) and batch.image.dtype == np.uint8
+    assert batch.image.shape == (4, 128, 160, 3)
+    assert batch.image.dtype == np.uint8
     assert batch.valid_size.tolist() == [[100, 150], [100, 100], [100, 100], [100, 100]]
     assert batch.orig_size.tolist() == [[200, 300], [100, 100], [100, 100], [100, 100]]
     assert batch.image_id.tolist() == [0, 1, FILLER_ID, FILLER_ID]
     corner = batch.inv_affine @ np.array([150.0, 100.0, 1.0])
     assert corner[0].tolist() == [300.0, 200.0]
-    assert (batch.image[0, :100, :150] == (10, 20, 30)).all() and not batch.image[0, 100:].any()
-    assert batch.keypoints.shape == (4, 1, 14, 3) and not batch.is_person.any()
+    assert (batch.image[0, :100, :150] == (10, 20, 30)).all()
+    assert not batch.image[0, 100:].any()
+    assert batch.keypoints.shape == (4, 1, 14, 3)
+    assert not batch.is_person.any()

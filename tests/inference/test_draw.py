@@ -25,9 +25,11 @@ def close(pixel: np.ndarray, colour: tuple[int, int, int]) -> bool:
 
 def test_left_and_right_limbs_have_their_colours():
     pixels = draw(standing(), np.ones((1, 17)))
-    assert close(pixels[160, 115], LEFT) and close(pixels[160, 85], RIGHT)  # shins
+    assert close(pixels[160, 115], LEFT)
+    assert close(pixels[160, 85], RIGHT)
     assert close(pixels[40, 100], CENTRE)  # between the shoulders
-    assert limb_colour(("nose", "left_eye")) == LEFT and limb_colour(("neck", "head")) == CENTRE
+    assert limb_colour(("nose", "left_eye")) == LEFT
+    assert limb_colour(("neck", "head")) == CENTRE
 
 
 def test_unsure_joints_are_fainter_and_unlabelled_ones_absent():

@@ -40,7 +40,7 @@ def test_the_only_picture_being_broken_is_an_error_that_leaves_nothing(predictor
     (tmp_path / "in").mkdir()
     broken = tmp_path / "in" / "broken.jpg"
     broken.write_bytes(b"nothing")
-    with pytest.raises(PictureError, match="broken.jpg"):
+    with pytest.raises(PictureError, match=r"broken\.jpg"):
         predict_files(predictor, str(broken), str(tmp_path / "out"), progress=False)
     with pytest.raises(UserError, match="none of the 1 pictures"):
         predict_files(predictor, str(tmp_path / "in"), str(tmp_path / "out"), progress=False)
@@ -54,7 +54,8 @@ def test_output_never_overwrites_the_input(predictor, tmp_path):
         predict_files(predictor, str(tmp_path), str(tmp_path), progress=False)
     with pytest.raises(UserError, match="this is a file"):
         predict_files(predictor, str(tmp_path), str(tmp_path / "a.jpg"), progress=False)
-    assert listing(tmp_path) == ["a.jpg"] and (tmp_path / "a.jpg").read_bytes() == before
+    assert listing(tmp_path) == ["a.jpg"]
+    assert (tmp_path / "a.jpg").read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [None, "folder"])
@@ -62,7 +63,7 @@ def test_no_picture_at_all_is_one_line(predictor, tmp_path, content):
     source = tmp_path / "in"
     if content:
         source.mkdir()
-    with pytest.raises(UserError, match="no (such )?picture"):
+    with pytest.raises(UserError, match=r"no (such )?picture"):
         predict_files(predictor, str(source), str(tmp_path / "out"), progress=False)
 
 
@@ -70,11 +71,13 @@ def test_output_names_never_collide():
     paths = [Path(p) for p in ("x/a.png", "x/a.jpg", "x/a.png.jpg", "y/a.jpg", "x/B.png", "y/b.PNG", "x/c.webp")]
     names = output_names(paths)
     assert len({name.lower() for name in names}) == len(paths)
-    assert names[0] == "a.png.jpg" and names[-1] == "c.jpg"
+    assert names[0] == "a.png.jpg"
+    assert names[-1] == "c.jpg"
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path):
     write_json(tmp_path / "x.json", {"a": 1})
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"a": float("nan")})
-    assert listing(tmp_path) == ["x.json"] and json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+    assert listing(tmp_path) == ["x.json"]
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}

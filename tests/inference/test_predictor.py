@@ -80,11 +80,13 @@ def test_stream_is_lazy_and_reads_endless_sources(predictor):
 def test_unreadable_pictures_raise_or_are_told(predictor, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a picture")
-    with pytest.raises(PictureError, match="broken.jpg"):
+    with pytest.raises(PictureError, match=r"broken\.jpg"):
         predictor(broken)
     errors = []
     found = list(predictor.stream([red_picture(), broken, red_picture()], on_error=errors.append))
-    assert len(found) == 2 and len(errors) == 1 and "broken.jpg" in str(errors[0])
+    assert len(found) == 2
+    assert len(errors) == 1
+    assert "broken.jpg" in str(errors[0])
 
 
 @pytest.mark.parametrize(
@@ -106,24 +108,30 @@ def test_bad_sources_end_in_one_line(predictor, source, message):
 def test_prediction_draws_and_exports(predictor):
     prediction = predictor(red_picture())
     drawn = prediction.draw()
-    assert drawn.size == (192, 128) and np.any(np.asarray(drawn) != np.asarray(prediction.picture))
+    assert drawn.size == (192, 128)
+    assert np.any(np.asarray(drawn) != np.asarray(prediction.picture))
     assert np.array_equal(np.asarray(prediction.picture), np.asarray(red_picture())), "drawing must not touch it"
     assert prediction.draw(np.zeros((128, 192, 3), np.uint8)).size == (192, 128)
 
     first = prediction.to_coco(image_id=7)[0]
     x0, y0, x1, y1 = prediction.boxes[0]
-    assert first["image_id"] == 7 and first["category_id"] == 1
+    assert first["image_id"] == 7
+    assert first["category_id"] == 1
     assert first["bbox"] == pytest.approx([x0, y0, x1 - x0, y1 - y0], abs=1e-3)
     assert first["keypoints"][:3] == pytest.approx([x0 - 0.5, y0 - 0.5, 0.8], abs=1e-3)
 
     row = prediction.to_rows()[1]
-    assert row["person"] == 1 and row["score"] == pytest.approx(0.6)
-    assert row["nose_x"] == pytest.approx(x0) and row["right_ankle_y"] == pytest.approx(y1)
+    assert row["person"] == 1
+    assert row["score"] == pytest.approx(0.6)
+    assert row["nose_x"] == pytest.approx(x0)
+    assert row["right_ankle_y"] == pytest.approx(y1)
 
 
 def test_a_picture_with_nobody_draws_and_exports_nothing(predictor):
     nobody = predictor(red_picture(), threshold=0.99)
-    assert len(nobody) == 0 and nobody.to_coco() == [] and nobody.to_rows() == []
+    assert len(nobody) == 0
+    assert nobody.to_coco() == []
+    assert nobody.to_rows() == []
     assert np.array_equal(np.asarray(nobody.draw()), np.asarray(red_picture()))
 
 
