@@ -53,7 +53,8 @@ class Prediction:
         """One flat dict per person, as rows of a table: picture, person, score, x0 .. y1, nose_x, nose_y, ..."""
         rows = []
         for person in range(len(self)):
-            row = {"picture": self.name, "person": person, "score": float(self.scores[person])}
+            row: dict[str, str | int | float] = {"picture": self.name, "person": person}
+            row["score"] = float(self.scores[person])
             row |= dict(zip(("x0", "y0", "x1", "y1"), self.boxes[person].tolist(), strict=True))
             for joint, (x, y) in zip(self.skeleton.names, self.keypoints[person].tolist(), strict=True):
                 row |= {f"{joint}_x": x, f"{joint}_y": y}
