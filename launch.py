@@ -1,7 +1,9 @@
 """One command line for everything.
 
-    python launch.py --config=configs/X.py --workdir=DIR                        trains, resumes where DIR has a checkpoint
-    python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]  evaluates a checkpoint (default: newest)
+Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses:
+
+    python launch.py --config=configs/X.py --workdir=DIR
+    python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
     python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR --output=DIR [--threshold=0.3]
 
 --config.a.b=value overrides one value. eval takes DIR/config.json where --config is not given; predict always does.
@@ -63,7 +65,9 @@ def parse_flags(argv: Sequence[str]) -> flags.FlagValues:
         if not Path(path.partition(":")[0]).is_file():
             raise FileNotFoundError(f"{path}: no such config file")
     except Exception as error:  # flags and config files fail in many ways; all are the user's
-        raise UserError(f"command line: {one_line(error)}; --help shows the flags, configs/common.py the keys") from None
+        raise UserError(
+            f"command line: {one_line(error)}; --help shows the flags, configs/common.py the keys"
+        ) from None
     if rest[1:]:
         raise UserError(f"command line: unexpected {' '.join(rest[1:])!r}; flags are written --name=value")
     required = ["workdir", "input", "output"] if values.mode == "predict" else ["workdir"]

@@ -206,7 +206,8 @@ def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> 
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(
-            f"{where} is the checkpoint of another model: {'; '.join(problems[:3])}{more}; use the configuration it was trained with"
+            f"{where} is the checkpoint of another model: {'; '.join(problems[:3])}{more}; "
+            "use the configuration it was trained with"
         )
     target = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding) for name, x in wanted.items()}
     return manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)}))[item]

@@ -71,7 +71,7 @@ def train(
     sharding.check_batch_size(config.data.batch_size, mesh)
     main_process = jax.process_index() == 0
 
-    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
+    with jax.set_mesh(mesh):
         # Build.
         optimizer = make_optimizer(config.optimizer, config.train.num_steps)
         schedule = learning_rate(config.optimizer, config.train.num_steps)
@@ -79,6 +79,7 @@ def train(
         state = sharding.replicate(state, mesh)
         train_step = make_train_step(graphdef, optimizer, schedule, mesh)
 
+    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
         # Restore.
         about = {"data": fingerprint, "model": model_hash(config)}
         if checkpoints.latest_step is not None:
@@ -92,7 +93,8 @@ def train(
         start, end = int(state.step), config.train.num_steps
         if start >= end:
             return state
-        source, in_flight, speed = batches(start), deque(), Speed()
+        source, speed = batches(start), Speed()
+        in_flight: deque[tuple[int, Metrics]] = deque()
         with (
             MetricsLog(workdir, start) if main_process else nullcontext() as log,
             progress_bar(start, end, show=main_process) as bar,

@@ -1,0 +1,119 @@
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from querypose_jax.errors import UserError
+from querypose_jax.training.checkpoint import find_step, save_model
+from querypose_jax.training.loop import NonFiniteError, train
+from tests.training.fakes import FakeModel, fake_batches, fake_config
+
+pytestmark = pytest.mark.usefixtures("fake_model")
+
+
+def losses(workdir) -> dict[int, float]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {line["step"]: line["loss/total"] for line in lines}
+
+
+def test_a_run_logs_the_first_every_second_and_the_last_step(tmp_path):
+    state = train(fake_config(num_steps=7), fake_batches(), tmp_path)
+    assert int(state.step) == 7
+    assert list(losses(tmp_path)) == [1, 2, 4, 6, 7]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["5", "7"]
+
+
+def test_a_continued_run_equals_an_uninterrupted_one_to_the_bit(tmp_path):
+    whole = train(fake_config(), fake_batches(), tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def dying_batches(start_step):
+        for step, batch in enumerate(fake_batches()(start_step), start_step):
+            if step == 9:
+                raise Killed
+            yield batch
+
+    with pytest.raises(Killed):
+        train(fake_config(), dying_batches, tmp_path / "parts")
+    assert find_step(tmp_path / "parts") == 5
+    parts = train(fake_config(), fake_batches(), tmp_path / "parts")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    jax.tree.map(np.testing.assert_array_equal, whole, parts)
+
+
+def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path):
+    train(fake_config(), fake_batches(), tmp_path)
+    before = losses(tmp_path)
+    train(fake_config(), fake_batches(), tmp_path)
+    assert losses(tmp_path) == before
+    assert int(train(fake_config(num_steps=14), fake_batches(), tmp_path).step) == 14
+    assert list(losses(tmp_path)) == [*before, 14]
+
+
+def test_nan_stops_the_run_names_step_and_losses_and_is_never_saved(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"step 7: not finite: .*loss/l1=nan, loss/total=nan;"):
+        train(fake_config(num_steps=50), fake_batches(poisoned_step=6), tmp_path)
+    assert find_step(tmp_path) == 5
+    assert max(losses(tmp_path)) < 7
+
+
+def test_evaluation_is_called_when_due_and_at_the_end_and_its_numbers_are_logged(tmp_path):
+    seen = []
+
+    def evaluate(model_state, step):
+        seen.append(step)
+        return {"keypoint/AP": 1.0 / step}
+
+    config = fake_config()
+    config.eval.every = 3
+    config.train.keep_last = 1
+    train(config, fake_batches(), tmp_path, evaluate)
+    assert seen == [3, 6, 9, 12]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {line["step"]: line["keypoint/AP"] for line in lines if "keypoint/AP" in line} == {s: 1 / s for s in seen}
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["12", "3"]  # the last, the best
+
+
+def test_other_data_or_another_model_is_refused_and_the_run_stays_as_it_was(tmp_path):
+    train(fake_config(), fake_batches(), tmp_path, fingerprint="one")
+    before = (tmp_path / "config.json").read_text(), losses(tmp_path)
+    with pytest.raises(UserError, match="other data .*fingerprint one, now two"):
+        train(fake_config(num_steps=20), fake_batches(), tmp_path, fingerprint="two")
+    other = fake_config()
+    other.model.dim = 32
+    with pytest.raises(UserError, match="model.dim is 64 there and 32 here"):
+        train(other, fake_batches(), tmp_path, fingerprint="one")
+    assert ((tmp_path / "config.json").read_text(), losses(tmp_path)) == before
+
+
+def test_a_run_starts_from_given_weights(tmp_path, capsys):
+    from flax import nnx
+
+    donor = FakeModel(nnx.Rngs(77))
+    save_model(tmp_path / "donor", fake_config(), nnx.state(nnx.Dict(backbone=donor.backbone)))
+    config = fake_config(num_steps=1)
+    config.init_from = str(tmp_path / "donor")
+    config.optimizer.learning_rate = 0.0
+    state = train(config, fake_batches(), tmp_path / "run")
+    np.testing.assert_array_equal(state.params["backbone"]["kernel"][...], donor.backbone.kernel[...])
+    assert "keep their own start" in capsys.readouterr().out
+
+
+def test_batches_that_end_early_are_one_line(tmp_path):
+    def three(start_step):
+        return (batch for batch, _ in zip(fake_batches()(start_step), range(3), strict=False))
+
+    with pytest.raises(UserError, match="ended before step 4"):
+        train(fake_config(), three, tmp_path)
+
+
+def test_training_imports_neither_tensorflow_nor_the_input_pipeline():
+    heavy = "[m for m in sys.modules if m.split('.')[0] in ('tensorflow', 'input_pipeline')]"
+    code = f"import sys, querypose_jax.training.loop; print({heavy})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,99 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import coco_r50, synthetic_tiny
+from querypose_jax.errors import UserError
+from querypose_jax.training.optimizer import clip_by_norm, global_norm, learning_rate, make_optimizer
+
+
+def test_official_schedule_at_hand_worked_steps():
+    config = coco_r50.get_config().optimizer
+    schedule = learning_rate(config, 140_000)
+    rate = 2.5e-5
+    expected = {
+        0: 0.01 * rate,
+        500: (0.01 * 0.5 + 0.5) * rate,
+        999: (0.01 * 0.001 + 0.999) * rate,
+        1000: rate,
+        109_999: rate,
+        110_000: 0.1 * rate,
+        129_999: 0.1 * rate,
+        130_000: 0.01 * rate,
+    }
+    for step, value in expected.items():
+        np.testing.assert_allclose(schedule(step), value, rtol=1e-5, err_msg=f"step {step}")
+
+
+def test_cosine_starts_at_the_end_of_the_warm_up_and_ends_at_the_final_factor():
+    config = synthetic_tiny.get_config().optimizer
+    schedule = learning_rate(config, 3000)
+    np.testing.assert_allclose(schedule(config.warmup_steps), 1e-3, rtol=1e-6)
+    np.testing.assert_allclose(schedule((config.warmup_steps + 3000) // 2), 1e-3 * (1 + 0.01) / 2, rtol=1e-5)
+    np.testing.assert_allclose(schedule(3000), 1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"schedule": "linear"}, "linear"), ({"warmup_steps": 50}, "warmup_steps=50 must be below")]
+)
+def test_a_schedule_that_cannot_be_is_one_line(change, message):
+    config = synthetic_tiny.get_config().optimizer
+    config.update(change)
+    with pytest.raises(UserError, match=message):
+        learning_rate(config, 50)
+
+
+def test_clipping_divides_by_the_norm_plus_epsilon():
+    grads = {"a": jnp.asarray([3.0, 0.0]), "b": jnp.asarray([[4.0]])}
+    assert float(global_norm(grads)) == 5.0
+    with jax.enable_x64(True):
+        grads = jax.tree.map(lambda g: jnp.asarray(g, jnp.float64), grads)
+        clipped, _ = clip_by_norm(1.0).update(grads, clip_by_norm(1.0).init(grads))
+        np.testing.assert_allclose(clipped["a"][0], 3 / (5 + 1e-6), rtol=1e-12)
+    small = {"a": jnp.asarray([0.3])}
+    unclipped, _ = clip_by_norm(1.0).update(small, clip_by_norm(1.0).init(small))
+    assert unclipped["a"] == small["a"]
+
+
+def adamw_by_hand(params: dict, grads_of_step: list[dict], rates: list[float], factors: dict) -> dict:
+    """AdamW as PyTorch documents it: decay first, then the step; one group per tensor; float64."""
+    params = {name: value.copy() for name, value in params.items()}
+    mean = {name: np.zeros_like(value) for name, value in params.items()}
+    square = {name: np.zeros_like(value) for name, value in params.items()}
+    for t, (grads, rate) in enumerate(zip(grads_of_step, rates, strict=True), start=1):
+        norm = np.sqrt(sum((g**2).sum() for g in grads.values()))
+        clip = min(1, 1.0 / (norm + 1e-6))
+        for name, grad in grads.items():
+            grad = grad * clip
+            lr = rate * factors[name]
+            params[name] *= 1 - lr * 1e-4
+            mean[name] = 0.9 * mean[name] + 0.1 * grad
+            square[name] = 0.999 * square[name] + 0.001 * grad**2
+            denominator = np.sqrt(square[name]) / np.sqrt(1 - 0.999**t) + 1e-8
+            params[name] -= lr / (1 - 0.9**t) * mean[name] / denominator
+    return params
+
+
+def test_twenty_steps_equal_adamw_worked_out_by_hand_in_float64():
+    rng = np.random.default_rng(0)
+    shapes = {"head": (3, 4), "flow": (5,), "backbone": (2, 2)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    gradients = [{name: rng.normal(size=shape) for name, shape in shapes.items()} for _ in range(20)]
+    config = coco_r50.get_config().optimizer
+    config.update(learning_rate=1e-2, warmup_steps=8, milestones=(12, 16), backbone_factor=0.5)
+
+    with jax.enable_x64(True):
+        optimizer, schedule = make_optimizer(config, 20), learning_rate(config, 20)
+        ours = jax.tree.map(jnp.asarray, params)
+        state = optimizer.init(ours)
+        for grads in gradients:
+            updates, state = optimizer.update(jax.tree.map(jnp.asarray, grads), state, ours)
+            ours = jax.tree.map(jnp.add, ours, updates)
+        rates = [float(schedule(t)) for t in range(20)]
+
+    factors = {"head": 1.0, "flow": 10.0, "backbone": 0.5}
+    expected = adamw_by_hand(params, gradients, rates, factors)
+    for name in shapes:
+        assert ours[name].dtype == jnp.float64
+        np.testing.assert_allclose(ours[name], expected[name], rtol=1e-10, err_msg=name)
