@@ -240,8 +240,8 @@ def _draw_figure(pen: ImageDraw.ImageDraw, joints: np.ndarray, look: Look, owner
         disc(p[3 + side], 0.022, _shaded(look.skin, 0.75))
     head = (p[3] + p[4]) / 2
     pen.line([*head, *((p[5] + p[6]) / 2)], (*look.skin, owner), width=max(2, round(0.06 * unit)))
-    disc(head + (0, -0.015 * unit), 0.068, look.hair)
-    disc(head + (0, 0.01 * unit), 0.06, look.skin)
+    disc(head - np.array((0, 0.015 * unit)), 0.068, look.hair)
+    disc(head + np.array((0, 0.01 * unit)), 0.06, look.skin)
     for eye in (p[1], p[2]):
         disc(eye, 0.013, (20, 20, 40))
     disc(p[0], 0.014, _shaded(look.skin, 0.55))

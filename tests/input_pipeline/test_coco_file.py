@@ -1,0 +1,138 @@
+"""Files in COCO form: what is read, and what is said about broken ones."""
+
+import json
+
+import numpy as np
+import pytest
+
+from input_pipeline.annotations import (
+    fingerprint,
+    ground_truth,
+    load_annotations,
+    pictures_with_largest_people,
+    save_annotations,
+    select_pictures,
+    targets_per_picture,
+)  # fmt: skip
+from input_pipeline.coco_file import read_annotation_file
+from querypose_jax.errors import UserError
+from querypose_jax.skeletons import COCO, CROWDPOSE
+
+
+def person(**values) -> dict:
+    joints = [float(v) for j in range(17) for v in (10 + j, 20.25 + j, j % 3)]
+    default = dict(
+        id=1, image_id=5, category_id=1, bbox=[1.5, 2.25, 30.0, 40.0], area=640.125, iscrowd=0, num_keypoints=11
+    )
+    return default | dict(keypoints=joints) | values
+
+
+def content() -> dict:
+    images = [dict(id=i, file_name=f"{i}.jpg", height=60 + i, width=50) for i in (9, 5, 7)]
+    objects = [
+        person(id=900100000005, image_id=9, iscrowd=1, num_keypoints=0, segmentation={"counts": [1], "size": [2, 2]}),
+        person(id=3, segmentation=[[1, 2, 3, 4]]),
+        person(id=2, image_id=9, bbox=[0, 0, 5, 5], segmentation=[[1, 2, 3, 4, 5, 6], [1]]),
+        person(id=1, segmentation=[]),
+    ]
+    return dict(images=images, annotations=objects, categories=[dict(id=1, name="person")])
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write_and_read(value, skeleton=COCO):
+        path = tmp_path / "people.json"
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+        return read_annotation_file(path, skeleton)
+
+    return write_and_read
+
+
+def test_pictures_are_sorted_by_id_and_objects_keep_the_order_of_the_file(read):
+    annotations = read(content())
+    np.testing.assert_array_equal(annotations.image_id, [5, 7, 9])
+    np.testing.assert_array_equal(annotations.size, [[65, 50], [67, 50], [69, 50]])
+    np.testing.assert_array_equal(annotations.start, [0, 2, 2, 4])
+    np.testing.assert_array_equal(annotations.object_id, [3, 1, 900100000005, 2])
+
+
+def test_crowds_and_degenerate_polygons_are_kept_but_not_trained_on(read):
+    annotations = read(content())
+    np.testing.assert_array_equal(annotations.is_target, [False, True, False, True])
+    np.testing.assert_array_equal(annotations.is_crowd, [False, False, True, False])
+    np.testing.assert_array_equal(targets_per_picture(annotations), [1, 0, 1])
+
+
+def test_ground_truth_gives_back_the_values_of_the_file(read):
+    truth = ground_truth(read(content()), COCO)
+    expected = {a["id"]: {k: v for k, v in a.items() if k != "segmentation"} for a in content()["annotations"]}
+    assert {a["id"]: a for a in truth["annotations"]} == expected
+    assert truth["images"] == sorted(content()["images"], key=lambda image: image["id"])
+    [category] = truth["categories"]
+    assert category["keypoints"] == list(COCO.names)
+    assert category["skeleton"][0] == [16, 14]
+
+
+def test_saved_and_selected_index_is_the_same_data(read, tmp_path):
+    annotations = read(content())
+    save_annotations(annotations, tmp_path / "index.npz")
+    assert fingerprint(load_annotations(tmp_path / "index.npz")) == fingerprint(annotations)
+    everything = select_pictures(annotations, np.arange(3))
+    assert fingerprint(everything) == fingerprint(annotations)
+    last = select_pictures(annotations, np.array([2]))
+    np.testing.assert_array_equal(last.object_id, [900100000005, 2])
+    np.testing.assert_array_equal(last.start, [0, 2])
+    assert fingerprint(last) != fingerprint(annotations)
+
+
+def test_pictures_with_the_largest_people_ignore_crowds_and_people_without_joints(read):
+    value = content()
+    value["annotations"] += [
+        person(id=10, image_id=7, bbox=[0, 0, 50, 67], num_keypoints=0),
+        person(id=11, image_id=7, bbox=[0, 0, 6, 6]),
+    ]
+    np.testing.assert_array_equal(pictures_with_largest_people(read(value), 2), [0, 1])
+
+
+def without(key: str, kind: str) -> dict:
+    value = content()
+    del value[kind][1][key]
+    return value
+
+
+def changed(**values) -> dict:
+    value = content()
+    value["annotations"][1].update(values)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("<html>not found</html>", r"people.json: is not JSON \(.*\); download or export it again"),
+        (["a list"], "has no lists 'images' and 'annotations'"),
+        (dict(images=[]), "has no lists 'images' and 'annotations'"),
+        (without("file_name", "images"), "image number 1 lacks 'file_name'"),
+        (without("area", "annotations"), "annotation number 1 lacks 'area'"),
+        (changed(id=1), "annotation number 3 has the id 1"),
+        (changed(image_id=6), "annotation 3 belongs to image 6, which the file does not list"),
+        (changed(bbox=[1, 2, 3]), "annotation 3: bbox must be four finite numbers"),
+        (changed(bbox=[1, 2, 3, float("nan")]), "annotation 3: bbox must be four finite numbers"),
+        (changed(keypoints=[1, 2, 2]), "annotation 3: keypoints must be 51 finite numbers"),
+    ],
+)
+def test_a_broken_file_is_one_line_that_says_where(read, value, message):
+    with pytest.raises(UserError, match=message) as error:
+        read(value)
+    assert "\n" not in str(error.value)
+
+
+def test_another_skeleton_than_the_file_has_is_named(read):
+    with pytest.raises(UserError, match="keypoints must be 42 finite numbers.*'crowdpose'"):
+        read(content(), CROWDPOSE)
+
+
+def test_a_file_without_people_is_an_empty_index(read):
+    annotations = read(dict(images=content()["images"], annotations=[]))
+    assert annotations.keypoints.shape == (0, 17, 3)
+    assert ground_truth(annotations, COCO)["annotations"] == []
