@@ -233,8 +233,8 @@ def test_a_picture_that_breaks_after_preparation_is_named_too(tiny):
 
 
 def test_exif_orientation_grayscale_and_cmyk_become_upright_rgb():
-    pixels = np.zeros((20, 30, 3), np.uint8)
-    pixels[:10] = (200, 100, 50)
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:16] = (200, 100, 50)  # JPEG's blocks end where the colour does
     upright = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side: turn clockwise to show
