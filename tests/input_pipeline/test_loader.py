@@ -238,11 +238,11 @@ def test_exif_orientation_grayscale_and_cmyk_become_upright_rgb():
     upright = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side: turn clockwise to show
-    rotated = read_picture(saved(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95))
+    rotated = read_picture(saved(upright.rotate(90, expand=True), "JPEG", exif=exif, quality=95, subsampling=0))
     np.testing.assert_allclose(np.asarray(rotated).astype(int), pixels, atol=12)
     gray = read_picture(saved(upright.convert("L"), "PNG"))
     assert gray.mode == "RGB"
-    cmyk = np.asarray(read_picture(saved(upright.convert("CMYK"), "JPEG", quality=95))).astype(int)
+    cmyk = np.asarray(read_picture(saved(upright.convert("CMYK"), "JPEG", quality=95, subsampling=0))).astype(int)
     np.testing.assert_allclose(cmyk, pixels, atol=12)
 
 
