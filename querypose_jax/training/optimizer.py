@@ -23,12 +23,10 @@ def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
         num_steps: steps of the whole run (the end of the cosine).
 
     Raises:
-        UserError: unknown schedule, or a warm-up longer than a cosine run.
+        UserError: unknown schedule.
     """
     if config.schedule not in ("steps", "cosine"):
         raise UserError(f"optimizer.schedule is {config.schedule!r}; known: steps, cosine")
-    if config.schedule == "cosine" and config.warmup_steps >= num_steps:
-        raise UserError(f"optimizer.warmup_steps={config.warmup_steps} must be below train.num_steps={num_steps}")
     milestones = tuple(config.milestones)
 
     def schedule(step: int | Array) -> Array:
@@ -36,7 +34,8 @@ def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
         if config.schedule == "steps":
             factor = 0.1 ** sum(((t >= m).astype(t.dtype) for m in milestones), start=jnp.zeros_like(t))
         else:
-            progress = jnp.clip((t - config.warmup_steps) / (num_steps - config.warmup_steps), 0, 1)
+            length = max(num_steps - config.warmup_steps, 1)  # a trial run may end inside the warm-up
+            progress = jnp.clip((t - config.warmup_steps) / length, 0, 1)
             factor = config.final_factor + (1 - config.final_factor) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
         warm = jnp.minimum(t / max(config.warmup_steps, 1), 1)
         ramp = config.warmup_factor * (1 - warm) + warm if config.warmup_steps else 1.0

@@ -5,6 +5,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from querypose_jax.errors import UserError
 from querypose_jax.training.checkpoint import find_step, save_model
@@ -92,8 +93,6 @@ def test_other_data_or_another_model_is_refused_and_the_run_stays_as_it_was(tmp_
 
 
 def test_a_run_starts_from_given_weights(tmp_path, capsys):
-    from flax import nnx
-
     donor = FakeModel(nnx.Rngs(77))
     save_model(tmp_path / "donor", fake_config(), nnx.state(nnx.Dict(backbone=donor.backbone)))
     config = fake_config(num_steps=1)
