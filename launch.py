@@ -9,6 +9,7 @@ Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the new
 --config.a.b=value overrides one value. eval takes DIR/config.json where --config is not given; predict always does.
 """
 
+import json
 import os
 import re
 import sys
@@ -33,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     logging.set_verbosity(logging.ERROR)  # orbax talks
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # tensorflow too
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announced at every start, of no use for reading data
     try:
         options = parse_flags(argv)
         {"train": train, "eval": evaluate, "predict": predict}[options.mode](options)
@@ -94,6 +96,7 @@ def train(options: flags.FlagValues) -> None:
     shards = make_mesh(config.mesh).shape["data"]
     split = open_split(config, config.data.train_split)
     evaluation = make_evaluate(config, workdir)
+    evaluated_before = {path.parent.name for path in workdir.glob("eval/*/metrics.json")}
     state = loop.train(
         config,
         lambda start_step: train_batches(config, split, start_step=start_step, shards=shards, **processes()),
@@ -101,11 +104,12 @@ def train(options: flags.FlagValues) -> None:
         evaluation,
         split.fingerprint,
     )
-    step = int(state.step)
-    if (workdir / "eval" / str(step) / "metrics.json").exists():
-        tqdm.write(f"{workdir} is trained to step {step}")
-    else:
-        evaluation(state.model, step)
+    folder = workdir / "eval" / str(int(state.step))
+    if folder.name in evaluated_before:
+        print(f"{workdir} is trained to step {folder.name} already")
+        report(folder, json.loads((folder / "metrics.json").read_text()))
+    elif not folder.exists():  # killed between the last checkpoint and its evaluation
+        evaluation(state.model, int(state.step))
 
 
 def evaluate(options: flags.FlagValues) -> None:
@@ -151,7 +155,6 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
     """`evaluate(model state, step)`: writes WORKDIR/eval/STEP, prints the table and where the pictures are."""
     from input_pipeline.loader import eval_batches, open_split
     from querypose_jax.evaluation import runner
-    from querypose_jax.evaluation.coco import metrics_table
     from querypose_jax.inference.predict import make_predict
     from querypose_jax.skeletons import get_skeleton
     from querypose_jax.training.checkpoint import abstract_model
@@ -174,10 +177,17 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
                 num_drawn=config.eval.num_drawn,
                 draw_threshold=config.eval.draw_threshold,
             )
-        tqdm.write(f"\nstep {step}\n{metrics_table(metrics)}\npictures with predicted poses: {folder / 'pictures'}")
+        report(folder, metrics)
         return metrics
 
     return evaluate_step
+
+
+def report(folder: Path, metrics: dict[str, float]) -> None:
+    """Prints the table of an evaluated step and where its files are."""
+    from querypose_jax.evaluation.coco import metrics_table
+
+    tqdm.write(f"\nstep {folder.name}\n{metrics_table(metrics)}\npictures with predicted poses: {folder / 'pictures'}")
 
 
 if __name__ == "__main__":
