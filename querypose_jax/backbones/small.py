@@ -36,6 +36,28 @@ class ConvBatchNorm(nnx.Module):
         return self.norm(self.conv(x), use_running_average=not train)
 
 
+class Stem(nnx.Module):
+    """3x3 convolution of stride 2 on a picture, batch norm.
+
+    Written as a product with 27-number patches: XLA's CPU convolution takes seven times as long on three channels.
+    """
+
+    def __init__(self, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+        param_dtype = at_least_float32(dtype)
+        self.dtype = dtype
+        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), (27, fan_out), param_dtype))
+        self.norm = nnx.BatchNorm(
+            fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
+        )
+
+    def __call__(self, x: Float[Array, "B H W 3"], train: bool) -> Float[Array, "B H//2 W//2 C"]:
+        height, width = x.shape[1:3]
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+        patches = jnp.concatenate(taps, -1)
+        return self.norm(patches @ self.kernel[...].astype(self.dtype), use_running_average=not train)
+
+
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions, the first with stride 2, plus a projected shortcut."""
 
@@ -55,7 +77,7 @@ class SmallTrunk(nnx.Module):
     channels = CHANNELS
 
     def __init__(self, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.stem = ConvBatchNorm(3, STEM, 3, 2, dtype, rngs)
+        self.stem = Stem(STEM, dtype, rngs)
         fans = zip((STEM, *CHANNELS[:-1]), CHANNELS, strict=True)
         self.blocks = nnx.List([BasicBlock(fan_in, fan_out, dtype, rngs) for fan_in, fan_out in fans])
 

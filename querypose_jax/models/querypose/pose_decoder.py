@@ -160,7 +160,6 @@ class PoseDecoder(nnx.Module):
 
         `groups` (over the D * Q flattened instances) switches batch norm to batch statistics: training.
         """
-        shards, instances = picture.shape
         features = self.pool(p2, boxes, picture)
         for conv in self.convs:
             features = jax.nn.relu(conv(features))
