@@ -54,6 +54,9 @@ def parse_flags(argv: Sequence[str]) -> flags.FlagValues:
     """The command line as values; raises UserError for an unknown flag, config key or file."""
     values = flags.FlagValues()
     define = {"flag_values": values}
+    for path in (argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")):
+        if not Path(path).is_file():
+            raise UserError(f"command line: {path}: no such config file; those of the library are in configs/")
     try:
         flags.DEFINE_string("workdir", None, "folder of the run", **define)
         flags.DEFINE_enum("mode", "train", ["train", "eval", "predict"], "what to do", **define)
@@ -63,9 +66,6 @@ def parse_flags(argv: Sequence[str]) -> flags.FlagValues:
         flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **define)
         config_flags.DEFINE_config_file("config", DEFAULT_CONFIG, "python file", sys_argv=list(argv), **define)
         rest = values(list(argv))
-        path = values["config"].config_filename
-        if not Path(path.partition(":")[0]).is_file():
-            raise FileNotFoundError(f"{path}: no such config file")
     except Exception as error:  # flags and config files fail in many ways; all are the user's
         raise UserError(
             f"command line: {one_line(error)}; --help shows the flags, configs/common.py the keys"
@@ -90,9 +90,11 @@ def train(options: flags.FlagValues) -> None:
     """Trains, then evaluates the final step."""
     from input_pipeline.loader import open_split, train_batches
     from querypose_jax.training import loop
+    from querypose_jax.training.config_json import check_same_run
     from querypose_jax.training.sharding import make_mesh
 
     config, workdir = options.config, Path(options.workdir)
+    check_same_run(workdir, config)  # before data are prepared
     shards = make_mesh(config.mesh).shape["data"]
     split = open_split(config, config.data.train_split)
     evaluation = make_evaluate(config, workdir)

@@ -1,0 +1,22 @@
+"""A run of the fake model as a program of its own, so that it can be killed: python -m tests.resume.fake_run DIR."""
+
+import sys
+import time
+
+from querypose_jax.training import checkpoint, loop
+from tests.training.fakes import FakeModel, fake_batches, fake_config
+
+
+def build_fake_model(config, *, rngs):
+    return FakeModel(rngs)
+
+
+def slow_batches(start_step: int):
+    for batch in fake_batches()(start_step):
+        time.sleep(0.03)
+        yield batch
+
+
+if __name__ == "__main__":
+    loop.build_model = checkpoint.build_model = build_fake_model
+    loop.train(fake_config(num_steps=60, log_every=1, checkpoint_every=4), slow_batches, sys.argv[1])

@@ -1,0 +1,156 @@
+"""The command line: what a mistake costs is one line and exit code 2, and nothing is left behind."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flax import nnx
+from PIL import Image
+
+import launch
+from querypose_jax.models.registry import build_model
+from querypose_jax.training.checkpoint import save_model
+from tests import tiny_run
+
+ROOT = Path(__file__).parent.parent
+TINY = f"--config={ROOT / 'tests' / 'tiny_run.py'}"
+COCO = f"--config={ROOT / 'configs' / 'coco_r50.py'}"
+
+
+@pytest.fixture
+def fails(capsys):
+    """Runs a command that must fail; returns its one line."""
+
+    def check(*arguments: str) -> str:
+        assert launch.main(["launch.py", *arguments]) == 2
+        *progress, line, end = re.split("[\r\n]", capsys.readouterr().err)
+        assert line.startswith("error: ")
+        assert end == ""
+        assert not any("error" in shown or "Traceback" in shown for shown in progress)
+        return line
+
+    return check
+
+
+@pytest.fixture
+def imported(tmp_path) -> Path:
+    """A folder with untrained weights of the tiny model, as an import would write it."""
+    config = tiny_run.get_config()
+    save_model(tmp_path / "imported", config, nnx.state(build_model(config, rngs=nnx.Rngs(0))))
+    return tmp_path / "imported"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([TINY, "--config.train.num_stepz=3"], "unknown config key num_stepz, did you mean num_steps"),
+        ([TINY, "--config.modle.dim=3"], "unknown config key modle"),
+        ([TINY, "--config.train.num_steps=many"], "--config.train.num_steps=many"),
+        (["--config=configs/nothing.py"], "configs/nothing.py: no such config file"),
+        ([TINY, "--speed=9"], "Unknown command line flag 'speed'"),
+        ([TINY, "--mode=dance"], "--mode=dance"),
+        ([TINY, "train"], "unexpected 'train'"),
+        ([TINY, "--config.data.name=imagenet"], "imagenet"),
+        ([TINY, "--config.model.name=openpose"], "openpose"),
+        ([TINY, "--config.mesh.data=999"], "mesh.data=999"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, message, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what a command prepares on its way is prepared here
+    line = fails(*arguments, f"--workdir={tmp_path / 'run'}", "--config.data.prepared=data")
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_flags_that_a_mode_needs_are_named(fails, tmp_path):
+    assert "mode train needs --workdir" in fails(TINY)
+    assert "mode predict needs --input, --output" in fails(f"--workdir={tmp_path}", "--mode=predict")
+
+
+def test_a_missing_data_root_names_the_path_it_wanted(fails, tmp_path):
+    line = fails(COCO, f"--config.data.root={tmp_path}/coco", f"--workdir={tmp_path}/run")
+    assert f"{tmp_path}/coco" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def coco_folder(root: Path, annotations: str, picture: bytes) -> Path:
+    for split in ("train", "val"):
+        (root / f"{split}2017").mkdir(parents=True)
+        (root / f"{split}2017" / "1.jpg").write_bytes(picture)
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(annotations)
+    return root
+
+
+def one_person() -> str:
+    person = {"id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": 900.0, "bbox": [5, 5, 30, 30]}
+    person |= {"keypoints": [20, 20, 2] * 17, "num_keypoints": 17}
+    images = [{"id": 1, "file_name": "1.jpg", "height": 60, "width": 60}]
+    category = {"id": 1, "name": "person", "keypoints": ["nose"], "skeleton": []}
+    return json.dumps({"images": images, "annotations": [person], "categories": [category]})
+
+
+def test_an_annotation_file_that_is_no_json_is_one_line(fails, tmp_path):
+    root = coco_folder(tmp_path / "coco", "{ not json", b"")
+    line = fails(
+        COCO, f"--config.data.root={root}", f"--workdir={tmp_path}/run", f"--config.data.prepared={tmp_path}/p"
+    )
+    assert "person_keypoints_train2017.json" in line
+    assert not (tmp_path / "run").exists()
+    assert {path.name for path in (tmp_path / "p").rglob("*")} <= {".lock"}
+
+
+def test_a_picture_that_does_not_decode_is_one_line(fails, tmp_path):
+    root = coco_folder(tmp_path / "coco", one_person(), b"these bytes are no picture")
+    arguments = [f"--config.data.root={root}", f"--workdir={tmp_path}/run", f"--config.data.prepared={tmp_path}/p"]
+    line = fails(TINY, "--config.data.name=coco", *arguments)
+    assert "1.jpg" in line
+    assert "decode" in line
+    assert not list(tmp_path.glob("run/eval/*"))
+
+
+def test_a_checkpoint_of_another_model_is_one_line_in_every_mode(fails, imported, tmp_path):
+    other = "--config.model.dim=32"
+    data = f"--config.data.prepared={tmp_path}/data"
+    assert "another model" in fails(TINY, f"--workdir={imported}", "--mode=eval", other, data)
+    assert "model.dim is 16 there and 32 here" in fails(TINY, f"--workdir={imported}", other, data)
+    run = f"--workdir={tmp_path}/run"
+    assert "another model" in fails(TINY, run, f"--config.init_from={imported}", other, data)
+    assert not list(tmp_path.glob("run/checkpoints/*"))
+
+
+def test_predict_needs_neither_tensorflow_nor_the_repository(imported, tmp_path):
+    Image.new("RGB", (80, 60), (90, 120, 60)).save(tmp_path / "grass.png")
+    code = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['input_pipeline'] = None\n"
+        f"sys.path.insert(0, {str(ROOT)!r}); import launch\n"
+        f"sys.exit(launch.main(['launch.py', '--mode=predict', '--workdir={imported}',"
+        " '--input=grass.png', '--output=out', '--threshold=0']))"
+    )
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["grass.jpg", "predictions.json"]
+    assert "1 pictures with poses" in done.stdout
+
+
+@pytest.mark.slow
+def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
+    run, data = tmp_path / "run", f"--config.data.prepared={tmp_path}/data"
+    assert launch.main(["launch.py", TINY, f"--workdir={run}", data, "--config.train.num_steps=5"]) == 0
+    table = capsys.readouterr().out
+    assert "keypoint" in table
+    assert str(run / "eval" / "5" / "pictures") in table
+    assert {"metrics.json", "detections.json", "pictures"} == {path.name for path in (run / "eval" / "5").iterdir()}
+    trained = json.loads((run / "eval" / "5" / "metrics.json").read_text())
+
+    assert launch.main(["launch.py", TINY, f"--workdir={run}", data, "--config.train.num_steps=5"]) == 0
+    assert "trained to step 5 already" in capsys.readouterr().out
+
+    (run / "eval" / "5" / "metrics.json").unlink()
+    assert launch.main(["launch.py", f"--workdir={run}", "--mode=eval"]) == 0
+    assert json.loads((run / "eval" / "5" / "metrics.json").read_text()) == trained
