@@ -6,12 +6,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.initialisers import kaiming_uniform
 from querypose_jax.layers.linear import at_least_float32
 
 PYRAMID_STRIDES = (4, 8, 16, 32)  # pixels per cell of P2..P5
-
-# U(-sqrt(3 / fan_in), sqrt(3 / fan_in)): Kaiming uniform with slope 1
-kaiming_uniform = nnx.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
 
 def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:

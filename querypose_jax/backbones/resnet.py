@@ -6,11 +6,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from querypose_jax.layers.frozen import FrozenBatchNorm, freeze_convolutions
+from querypose_jax.layers.initialisers import he_normal_fan_out
 from querypose_jax.layers.linear import at_least_float32
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per stage
 CHANNELS = (256, 512, 1024, 2048)  # of C2..C5
-he_normal_fan_out = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class ConvNorm(nnx.Module):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.initialisers import he_normal
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
 STEM = 24
@@ -23,7 +24,7 @@ class ConvBatchNorm(nnx.Module):
             strides=stride,
             padding=size // 2,
             use_bias=False,
-            kernel_init=nnx.initializers.he_normal(),
+            kernel_init=he_normal,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
@@ -45,7 +46,7 @@ class Stem(nnx.Module):
     def __init__(self, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         param_dtype = at_least_float32(dtype)
         self.dtype = dtype
-        self.kernel = nnx.Param(nnx.initializers.he_normal()(rngs.params(), (27, fan_out), param_dtype))
+        self.kernel = nnx.Param(he_normal(rngs.params(), (27, fan_out), param_dtype))
         self.norm = nnx.BatchNorm(
             fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
         )

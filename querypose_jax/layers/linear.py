@@ -8,23 +8,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.initialisers import uniform_fan_in, xavier_uniform
+
 NORM_EPSILON = 1e-5
-xavier_uniform = nnx.initializers.variance_scaling(1.0, "fan_avg", "uniform")
 
 
 def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     """float32 for bfloat16 and float32, float64 for float64."""
     return jnp.promote_types(dtype, jnp.float32)
-
-
-def uniform_fan_in(fan_in: int) -> nnx.Initializer:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch draws for biases."""
-
-    def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 def linear(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, *, bias: str = "uniform") -> nnx.Linear:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.linear import at_least_float32, uniform_fan_in
+from querypose_jax.layers.initialisers import uniform_fan_in
+from querypose_jax.layers.linear import at_least_float32
 
 LEAK = 0.01  # slope of the leaky ReLU below zero
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.linear import at_least_float32, xavier_uniform
+from querypose_jax.layers.initialisers import xavier_uniform
+from querypose_jax.layers.linear import at_least_float32
 
 # Output row 2i + a of a stride-2, padding-1 transposed convolution reads two input rows: i-1 and i through kernel rows
 # 3 and 1 for a = 0, i and i+1 through kernel rows 2 and 0 for a = 1. Columns likewise.

@@ -12,6 +12,7 @@ from kernels.assignment import Matches
 from querypose_jax.backbones.backbone import Backbone, normalise
 from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
 from querypose_jax.geometry.keypoints import to_pixels
+from querypose_jax.layers.initialisers import normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
@@ -42,9 +43,9 @@ class QueryPose(nnx.Module):
         wide = at_least_float32(self.dtype)
         self.backbone = Backbone(config.backbone, self.dtype, rngs)
         self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
-        self.proposal_queries = nnx.Param(jax.random.normal(rngs.params(), (config.num_proposals, config.dim), wide))
+        self.proposal_queries = nnx.Param(normal()(rngs.params(), (config.num_proposals, config.dim), wide))
         parts = len(skeleton.parts)
-        self.part_queries = nnx.Param(jax.random.normal(rngs.params(), (parts, config.part_dim), wide))
+        self.part_queries = nnx.Param(normal()(rngs.params(), (parts, config.part_dim), wide))
         self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, rngs) for _ in range(config.stages)])
         self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, rngs) for _ in range(config.stages)])
         share_initial_vectors(self.box_decoders)

@@ -13,14 +13,13 @@ from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.layers.attention import SelfAttention
 from querypose_jax.layers.batch_norm import MaskedBatchNorm
 from querypose_jax.layers.dynamic_conv import DynamicConv
+from querypose_jax.layers.initialisers import uniform, uniform_fan_in, xavier_uniform
 from querypose_jax.layers.linear import (
     FeedForward,
     at_least_float32,
     conv3x3,
     layer_norm,
     linear,
-    uniform_fan_in,
-    xavier_uniform,
 )
 from querypose_jax.layers.upsample import DoubleUpsample
 from querypose_jax.skeletons import Skeleton
@@ -82,8 +81,8 @@ class PartResiduals(nnx.Module):
     def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.dtype = dtype
         wide = at_least_float32(dtype)
-        keys = jax.random.split(rngs.params(), parts)
-        self.kernel = nnx.Param(jax.vmap(lambda key: xavier_uniform(key, (dim, part_dim), wide))(keys))  # M C P
+        kernels = [xavier_uniform(rngs.params(), (dim, part_dim), wide) for _ in range(parts)]
+        self.kernel = nnx.Param(jnp.stack(kernels))  # M C P
         self.bias = nnx.Param(uniform_fan_in(dim)(rngs.params(), (parts, part_dim), wide))
 
     def __call__(self, queries: Float[Array, "*Q C"]) -> Float[Array, "*Q M P"]:
@@ -103,7 +102,7 @@ class KeypointHead(nnx.Module):
         wide = at_least_float32(dtype)
         # Xavier over the part's whole matrix (part_dim x 2 n): the released layer holds the n keypoints of a part.
         bounds = jnp.array([(6 / (part_dim + 2 * part_of[joint][1])) ** 0.5 for joint in joints], wide)
-        unit = jax.random.uniform(rngs.params(), (len(joints), part_dim, 2), wide, -1, 1)
+        unit = uniform(1.0)(rngs.params(), (len(joints), part_dim, 2), wide)
         self.kernel = nnx.Param(unit * bounds[:, None, None])
         self.bias = nnx.Param(uniform_fan_in(part_dim)(rngs.params(), (len(joints), 2), wide))
 

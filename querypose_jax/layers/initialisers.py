@@ -1,0 +1,59 @@
+"""Random initial values, drawn by numpy from the key's bits.
+
+Drawing with jax.random compiles a program for every shape, which takes longer than anything else before the first
+step (11 s for the small synthetic model); numpy draws the same numbers on every platform and compiles nothing.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array
+
+
+def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nnx.Initializer:
+    """An initialiser (key, shape, dtype) -> array from a function (generator, shape) -> numbers."""
+
+    def init(key: Array, shape: tuple[int, ...], dtype=jnp.float32, out_sharding=None) -> Array:
+        def on_host(bits):
+            generator = np.random.Generator(np.random.Philox(seed=np.asarray(bits).ravel().tolist()))
+            return draw(generator, tuple(shape)).astype(dtype)
+
+        return jax.pure_callback(on_host, jax.ShapeDtypeStruct(tuple(shape), dtype), jax.random.key_data(key))
+
+    return init
+
+
+def uniform(bound: float) -> nnx.Initializer:
+    """U(-bound, bound)."""
+    return drawn(lambda generator, shape: generator.random(shape, np.float32) * (2 * bound) - bound)
+
+
+def normal(deviation: float = 1.0) -> nnx.Initializer:
+    """N(0, deviation^2)."""
+    return drawn(lambda generator, shape: generator.standard_normal(shape, np.float32) * deviation)
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """fan_in, fan_out of a kernel (..., in, out); leading axes are the kernel area."""
+    area = math.prod(shape[:-2])
+    return area * shape[-2], area * shape[-1]
+
+
+def by_shape(make: Callable[[int, int], nnx.Initializer]) -> nnx.Initializer:
+    """An initialiser that depends on the fans of the kernel it is for."""
+    return lambda key, shape, dtype=jnp.float32, out_sharding=None: make(*fans(shape))(key, shape, dtype)
+
+
+xavier_uniform = by_shape(lambda fan_in, fan_out: uniform(math.sqrt(6 / (fan_in + fan_out))))
+kaiming_uniform = by_shape(lambda fan_in, fan_out: uniform(math.sqrt(3 / fan_in)))  # with slope 1
+he_normal = by_shape(lambda fan_in, fan_out: normal(math.sqrt(2 / fan_in)))
+he_normal_fan_out = by_shape(lambda fan_in, fan_out: normal(math.sqrt(2 / fan_out)))
+
+
+def uniform_fan_in(fan_in: int) -> nnx.Initializer:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch draws for the biases (and, by default, weights) of a layer."""
+    return uniform(fan_in**-0.5)
