@@ -7,9 +7,12 @@ Nothing here keeps state that a checkpoint would have to store: starting at step
 run would have had from step s on, to the byte, whatever the number of hosts.
 """
 
+import atexit
 import dataclasses
 import functools
 import itertools
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,7 +34,7 @@ from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.targets import make_batch
 from input_pipeline.transforms import transform_picture
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import place_on_canvas, read_picture
+from querypose_jax.pictures import read_picture
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -39,6 +42,7 @@ Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of
 
 SPLITS = ("train", "val")
 PREFETCHED_BATCHES = 2
+_running: weakref.WeakSet[Iterator] = weakref.WeakSet()  # iterators with threads behind them
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
 
 
@@ -130,7 +134,7 @@ def train_batches(
     length = share.stop - share.start
     steps = itertools.count(start_step)
     first, last = start_step * length, np.iinfo(np.int64).max
-    images = _images(config, split, plan, share, first, last)
+    images = _start(_images(config, split, plan, share, first, last))
     for step, image in zip(steps, images, strict=False):
         yield _finish(config, split, plan(step), share, image)
 
@@ -144,7 +148,8 @@ def eval_batches(
     """
     batches = plan_evaluation(split.annotations, config, shards)
     share = _share(config.eval.batch_size * shards, shards, process_index, process_count)
-    images = _images(config, split, batches.__getitem__, share, 0, len(batches) * (share.stop - share.start))
+    last = len(batches) * (share.stop - share.start)
+    images = _start(_images(config, split, batches.__getitem__, share, 0, last))
     for planned, image in zip(batches, images, strict=True):
         yield _finish(config, split, planned, share, image)
 
@@ -163,46 +168,68 @@ def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slic
     )
 
 
+def _start(images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    _running.add(images)
+    return images
+
+
+@atexit.register
+def _stop_all() -> None:
+    """Threads of tf.data that still want the interpreter while it shuts down would wait for ever, and it for them."""
+    for images in list(_running):
+        images.close()
+
+
 def _images(
     config: ConfigDict, split: Split, plan: Callable[[int], PlannedBatch], share: slice, first: int, last: int
 ) -> Iterator[np.ndarray]:
     """Pixels uint8 [B, H, W, 3] of the share of consecutive steps; positions first..last count single pictures.
 
-    Reading, decoding and transforming happen in data.workers threads (Pillow lets go of the interpreter).
+    tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the
+    interpreter), which write into the batch's array. Passing pixels through tensors would copy them three times more.
     """
     length = share.stop - share.start
+    arrays: dict[int, np.ndarray] = {}
+    lock = threading.Lock()
     failures: list[Exception] = []
 
-    def load(position: np.int64) -> np.ndarray:
+    def load(position: np.int64) -> np.int64:
         step, i = divmod(int(position), length)
         try:
-            return load_picture(split, plan(step), share.start + i)
+            planned = plan(step)
+            with lock:
+                if step not in arrays:
+                    arrays[step] = np.zeros((length, *planned.canvas, 3), np.uint8)
+            load_picture(split, planned, share.start + i, arrays[step][i])
         except Exception as error:
             failures.append(error)
             raise
-
-    def load_in_graph(position: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(tf.numpy_function(load, [position], tf.uint8), (None, None, 3))
+        return position
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = config.data.workers
     options.deterministic = True
-    dataset = tf.data.Dataset.range(first, last).map(load_in_graph, num_parallel_calls=config.data.workers)
-    dataset = dataset.batch(length, drop_remainder=True).prefetch(PREFETCHED_BATCHES).with_options(options)
+    positions = tf.data.Dataset.range(first, last)
+    loaded = positions.map(lambda p: tf.numpy_function(load, [p], tf.int64), num_parallel_calls=config.data.workers)
+    loaded = loaded.batch(length, drop_remainder=True).prefetch(PREFETCHED_BATCHES).with_options(options)
     try:
-        yield from dataset.as_numpy_iterator()
+        for done in loaded.as_numpy_iterator():
+            with lock:
+                array = arrays.pop(int(done[0]) // length)
+            yield array
     except Exception:
         if failures:
             raise failures[0] from None  # the picture's own error, not tensorflow's account of it
         raise
 
 
-def load_picture(split: Split, planned: PlannedBatch, position: int) -> np.ndarray:
-    """Pixels uint8 [H, W, 3] of one member of a batch on its canvas; zeros for a filler."""
+def load_picture(split: Split, planned: PlannedBatch, position: int, canvas: np.ndarray) -> None:
+    """Writes one member of a batch to the top left of its canvas, uint8 [H, W, 3] of zeros; a filler writes nothing."""
     member = planned.members[position]
     if member == FILLER:
-        return np.zeros((*planned.canvas, 3), np.uint8)
+        return
     rows, geometry, _ = planned.samples
     row = rows[member]
     picture = read_picture(split.read(row), name=str(split.annotations.file_name[row]))
-    return place_on_canvas(transform_picture(picture, geometry.at(member)), *planned.canvas)
+    pixels = np.asarray(transform_picture(picture, geometry.at(member)))
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels

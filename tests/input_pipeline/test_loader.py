@@ -6,6 +6,8 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +263,21 @@ def test_training_may_be_cut_down_to_the_pictures_with_the_largest_people(coco):
     row = whole.annotations.image_id.tolist().index(int(few.annotations.image_id[2]))
     assert few.read(2) == whole.read(row)
     assert loader.open_split(coco, "val").annotations.num_pictures == 7
+
+
+def test_a_process_ends_while_batches_are_still_being_read(tiny):
+    loader.open_split(tiny, "train")
+    program = f"""
+import dataclasses, time
+from configs import synthetic_tiny
+from input_pipeline import loader
+config = synthetic_tiny.get_config()
+config.data.update(prepared={tiny.data.prepared!r}, block_batches=4)
+config.data.synthetic.update(train_pictures=60)
+split = loader.open_split(config, "train")
+slow = dataclasses.replace(split, read=lambda row: time.sleep(0.05) or split.read(row))
+batches = loader.train_batches(config, slow, start_step=0, shards=1)
+print(next(batches).image.shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "(8, 160, 192, 3)\n"
