@@ -8,7 +8,7 @@ Arrays are stored by name, so that a mismatch can be told in words and any mesh 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +47,7 @@ class Checkpoints:
         self.directory = directory
         self.manager = _open(directory, ocp.CheckpointManagerOptions(preservation_policy=keep))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *error) -> None:

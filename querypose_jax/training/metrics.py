@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
@@ -28,7 +27,7 @@ class MetricsLog:
         self.file = self.path.open("a")
         self.tensorboard = SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *error) -> None:

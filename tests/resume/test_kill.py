@@ -74,7 +74,8 @@ def test_a_killed_querypose_on_synthetic_people_continues_to_the_bit(tmp_path):
     def command(workdir: Path) -> list[str]:
         return [
             "launch.py", "--config=tests/tiny_run.py", f"--workdir={workdir}",
-            f"--config.data.prepared={tmp_path}/data", "--config.train.num_steps=80",
+            f"--config.data.prepared={tmp_path}/data",
+            "--config.train.num_steps=40", "--config.train.checkpoint_every=10",
         ]  # fmt: skip
 
-    check_kill_and_restart(command, tmp_path, kill_at=7, num_steps=80)
+    check_kill_and_restart(command, tmp_path, kill_at=14, num_steps=40)
