@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 SAMPLES = 2  # per cell and axis
+FARTHEST = 2.0**24  # map units; keeps the whole parts in int32
 
 
 class AxisSamples(NamedTuple):
@@ -23,22 +24,33 @@ class AxisSamples(NamedTuple):
 def axis_samples(
     start: Float[Array, "*B"], end: Float[Array, "*B"], cells: int, size: Int[Array, "*B"]
 ) -> AxisSamples:
-    """Samples between two box sides along one axis.
+    """T = cells * SAMPLES evenly spaced samples between two box sides along one axis.
+
+    Sample k lies at start + (end - start) (2k + 1) / 2T. Whole and fractional parts are kept apart, so that a weight is
+    as exact for a sample at position 200 as for one at 0.2: plain float32 arithmetic would lose 1e-5.
 
     Args:
-        start, end: box sides in map units (pixels / stride - 0.5).
-        cells: output cells of this axis; T = cells * SAMPLES.
+        start, end: box sides in map units (pixels / stride - 0.5); beyond +-FARTHEST they are cut.
+        cells: output cells of this axis.
         size: length of the map along this axis.
     """
-    step = (end - start) / cells
-    offsets = jnp.arange(cells).repeat(SAMPLES) + (jnp.tile(jnp.arange(SAMPLES), cells) + 0.5) / SAMPLES
-    position = start[..., None] + offsets.astype(start.dtype) * step[..., None]
+    start, end = (jnp.clip(side, -FARTHEST, FARTHEST)[..., None] for side in (start, end))
+    whole_start, whole_end = (jnp.floor(side).astype(jnp.int32) for side in (start, end))
+    start_rest, end_rest = start - jnp.floor(start), end - jnp.floor(end)
+    samples = cells * SAMPLES
+    odd = 2 * jnp.arange(samples, dtype=jnp.int32) + 1
+    whole, rest = jnp.divmod((whole_end - whole_start) * odd, 2 * samples)
+    fraction = start_rest + (rest + (end_rest - start_rest) * odd) / (2 * samples)
+    carry = jnp.floor(fraction)
+    low = whole_start + whole + carry.astype(jnp.int32)
+    fraction = fraction - carry
+
     limit = size[..., None]
-    inside = (position >= -1) & (position <= limit)  # one pixel beyond the border still counts, as in the original
-    position = jnp.clip(position, 0, limit.astype(position.dtype))  # keeps the index of a far sample finite
-    low = jnp.minimum(jnp.floor(position).astype(jnp.int32), limit - 1)
+    # One position beyond the border still counts, as in the original; on the border itself only if exactly there.
+    inside = (low >= -1) & ((low < limit) | ((low == limit) & (fraction == 0)))
+    fraction = jnp.where((low < 0) | (low >= limit - 1), 0, fraction)
+    low = jnp.clip(low, 0, limit - 1)
     high = jnp.minimum(low + 1, limit - 1)
-    fraction = jnp.where(low >= limit - 1, 0, position - low)
     return AxisSamples(low, high, jnp.where(inside, 1 - fraction, 0), jnp.where(inside, fraction, 0))
 
 

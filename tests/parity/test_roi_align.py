@@ -1,0 +1,85 @@
+"""Every RoIAlign path equals the reference, forward and backward, on single maps and on pyramids."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from kernels.roi_align import roi_align
+from kernels.roi_align.dense import roi_align_dense
+from kernels.roi_align.gather import roi_align_gather
+from kernels.roi_align.sampling import pyramid_level
+from tests.parity import goldens
+from tests.parity.goldens import Golden, assert_close
+
+OUTPUT_TOLERANCE = {"float32": 1e-5, "float64": 1e-6}  # absolute, maps have unit variance
+GRADIENT_TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # relative
+PATHS = [roi_align, roi_align_gather, roi_align_dense]
+
+
+def channels_last(x):
+    return np.moveaxis(x, 1, -1)
+
+
+def check(path, pyramid, boxes, picture, strides, cells, cotangent, output, gradients, dtype):
+    def pool(pyramid):
+        return path(pyramid, jnp.asarray(boxes.astype(dtype)), jnp.asarray(picture), strides, cells)
+
+    pyramid = [jnp.asarray(channels_last(level).astype(dtype)) for level in pyramid]
+    actual, backward = jax.vjp(pool, pyramid)
+    assert_close(actual, channels_last(output), OUTPUT_TOLERANCE[dtype])
+    (actual_gradients,) = backward(jnp.asarray(channels_last(cotangent).astype(dtype)))
+    for actual, expected in zip(actual_gradients, gradients, strict=True):
+        assert_close(actual, channels_last(expected), relative=GRADIENT_TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("file", goldens.files("roi_align"))
+def test_single_maps_equal_reference(file, path, dtype):
+    golden = Golden(file)
+    for case in sorted({key[0] for key in golden.keys() if key.endswith("_feat")}):
+        stride = round(1 / float(golden[f"{case}_scale"]))
+        for key in golden.keys(f"{case}_out"):
+            cells = int(key.removeprefix(f"{case}_out"))
+            check(
+                path,
+                [golden[f"{case}_feat"]],
+                golden[f"{case}_boxes"],
+                golden[f"{case}_batch"],
+                [stride],
+                cells,
+                golden[f"{case}_cot{cells}"],
+                golden[key],
+                [golden[f"{case}_grad{cells}"]],
+                dtype,
+            )
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("file", goldens.files("roi_align"))
+def test_pyramids_equal_reference(file, path, dtype):
+    golden = Golden(file)
+    boxes = golden["fpn_boxes"]
+    pictures, count = boxes.shape[:2]
+    levels = range(2, 6)
+    cells = golden["fpn_out7"].shape[-1]
+    check(
+        path,
+        [golden[f"fpn_p{level}"] for level in levels],
+        boxes.reshape(-1, 4),
+        np.repeat(np.arange(pictures), count),
+        [1 << level for level in levels],
+        cells,
+        golden["fpn_cot7"],
+        golden["fpn_out7"],
+        [golden[f"fpn_grad_p{level}"] for level in levels],
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("file", goldens.files("roi_align"))
+def test_levels_equal_reference(file, dtype):
+    golden = Golden(file)
+    for boxes, level in (("fpn_boxes", "fpn_level"), ("edge_boxes", "edge_level")):
+        actual = pyramid_level(jnp.asarray(golden[boxes].reshape(-1, 4).astype(dtype)), 4)
+        assert np.array_equal(actual, golden[level])
