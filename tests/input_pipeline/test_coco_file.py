@@ -115,10 +115,11 @@ def changed(**values) -> dict:
         (without("file_name", "images"), "image number 1 lacks 'file_name'"),
         (without("area", "annotations"), "annotation number 1 lacks 'area'"),
         (changed(id=1), "annotation number 3 has the id 1"),
-        (changed(image_id=6), "annotation 3 belongs to image 6, which the file does not list"),
-        (changed(bbox=[1, 2, 3]), "annotation 3: bbox must be four finite numbers"),
-        (changed(bbox=[1, 2, 3, float("nan")]), "annotation 3: bbox must be four finite numbers"),
-        (changed(keypoints=[1, 2, 2]), "annotation 3: keypoints must be 51 finite numbers"),
+        (changed(image_id=6), r"annotation number 1 \(id 3\) belongs to image 6, which the file does not list"),
+        (changed(bbox=[1, 2, 3]), r"\(id 3\): bbox must be four finite numbers"),
+        (changed(bbox=[1, 2, 3, float("nan")]), r"\(id 3\): bbox must be four finite numbers"),
+        (changed(area=None), r"\(id 3\): area, num_keypoints, iscrowd and category_id must be numbers"),
+        (changed(keypoints=[1, 2, 2]), r"\(id 3\): keypoints must be 51 finite numbers"),
     ],
 )
 def test_a_broken_file_is_one_line_that_says_where(read, value, message):
