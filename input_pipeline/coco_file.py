@@ -61,7 +61,8 @@ def find_problems(content: dict, skeleton: Skeleton) -> Iterator[Problem]:
             message = _key_problem(entry, keys, known[kind], LARGEST_ID[kind])
             if not message:
                 known[kind].add(entry["id"])
-                message = _image_problem(entry) if kind == "image" else _problem_with(entry, known["image"], skeleton)
+                is_image = kind == "image"
+                message = _image_problem(entry) if is_image else _object_problem(entry, known["image"], skeleton)
             if message:
                 yield Problem(kind, place, f"{kind} number {place}{message}")
 
