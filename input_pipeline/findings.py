@@ -1,0 +1,162 @@
+"""What is wrong or unusual in a data set, per kind: how often, where first, and what the pipeline makes of it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from input_pipeline.annotations import Annotations, targets_per_picture
+from querypose_jax.pictures import PictureError, read_picture
+
+NUM_EXAMPLES = 3
+EXIF_ORIENTATION = 0x0112  # tag; 1 = upright
+SMALLEST_SIDE = 64  # pixels; smaller pictures are enlarged more than about tenfold
+LARGEST_ASPECT = 3.0
+FAR_OUTSIDE = 0.25  # of the box's larger side, by which a labelled joint may leave its box before it is mentioned
+
+
+class Finding(NamedTuple):
+    """One kind of thing worth knowing."""
+
+    kind: str
+    count: int
+    examples: list[str]
+    consequence: str
+    """What the pipeline does about it."""
+    stops: bool = False
+    """True where preparation refuses the data set."""
+
+
+def finding(kind: str, where: Iterable[str], consequence: str, stops: bool = False) -> Finding:
+    """Counts the places and keeps the first ones."""
+    places = list(where)
+    return Finding(kind, len(places), places[:NUM_EXAMPLES], consequence, stops)
+
+
+def find_in_annotations(annotations: Annotations, max_people: int) -> list[Finding]:
+    """Looks at every picture's and every object's numbers; kinds that do not occur are left out."""
+    a, owners = annotations, annotations.picture_of_object
+    height, width = a.size[owners].T
+    x0, y0, w, h = a.bbox.T
+    joints, visibility = a.keypoints[..., :2], a.keypoints[..., 2]
+    labelled = visibility > 0
+    beyond = ((joints + 0.5 < 0) | (joints + 0.5 > np.stack([width, height], -1)[:, None])).any(-1)
+    reach = FAR_OUTSIDE * np.maximum(w, h)[:, None, None]
+    low, high = a.bbox[:, None, :2] - reach, a.bbox[:, None, :2] + a.bbox[:, None, 2:] + reach
+    stray = ((joints < low) | (joints > high)).any(-1)
+    is_person, targets = ~a.is_crowd, targets_per_picture(a)
+    is_empty = (w <= 0) | (h <= 0)
+    is_outside = ~is_empty & ((x0 >= width) | (y0 >= height) | (x0 + w <= 0) | (y0 + h <= 0))
+    leaves = (x0 < -1) | (y0 < -1) | (x0 + w > width + 1) | (y0 + h > height + 1)
+    short, long = a.size.min(-1), a.size.max(-1)
+
+    def objects(mask: np.ndarray) -> Iterator[str]:
+        return (f"annotation {a.object_id[o]} of {a.file_name[owners[o]]}" for o in np.flatnonzero(mask))
+
+    def pictures(mask: np.ndarray) -> Iterator[str]:
+        return (f"{a.file_name[row]} (id {a.image_id[row]})" for row in np.flatnonzero(mask))
+
+    used = "used as it is"
+    found = [
+        finding("crowd", objects(a.is_crowd), "not trained on; ignored in evaluation"),
+        finding("polygon of fewer than three points", objects(is_person & ~a.is_target), "not trained on"),
+        finding("box without width or height", objects(is_empty), "not trained on; kept in evaluation"),
+        finding("box outside of the picture", objects(is_outside), "not trained on; kept in evaluation"),
+        finding("box leaves the picture by more than a pixel", objects(leaves & ~is_outside), "clipped in training"),
+        finding("area of zero or less", objects(a.area <= 0), f"{used}: nothing can match it in evaluation"),
+        finding("area larger than the box", objects(a.area > w * h + 1), f"{used} in evaluation"),
+        finding(
+            "person without labelled joints",
+            objects(is_person & ~labelled.any(-1)),
+            "trains class and box only; ignored in keypoint evaluation",
+        ),
+        finding("labelled joint outside of the picture", objects((labelled & beyond).any(-1)), "loses its label"),
+        finding(
+            f"labelled joint outside of its box by more than {FAR_OUTSIDE:.0%} of its side",
+            objects((labelled & stray & ~beyond).any(-1)),
+            "stays labelled; the loss leaves joints outside of the pooled region out",
+        ),
+        finding("visibility other than 0, 1, 2", objects(~np.isin(visibility, (0, 1, 2)).all(-1)), "labelled if > 0"),
+        finding(
+            "unlabelled joint with coordinates", objects((~labelled & (joints != 0).any(-1)).any(-1)), "set to zero"
+        ),
+        finding(
+            "num_keypoints is not the number of labelled joints",
+            objects(is_person & (a.num_keypoints != labelled.sum(-1))),
+            f"{used}: evaluation ignores who has 0",
+        ),
+        finding("same box twice on a picture", objects(_is_repeated(owners, a.bbox)), "both are used"),
+        finding(f"more than {max_people} people", pictures(targets > max_people), "the largest are trained on"),
+        finding("nobody on the picture", pictures(np.diff(a.start) == 0), "not trained on; kept in evaluation"),
+        finding(
+            "only crowds on the picture",
+            pictures((targets == 0) & (np.diff(a.start) > 0)),
+            "not trained on; kept in evaluation",
+        ),
+        finding(f"short side below {SMALLEST_SIDE} pixels", pictures(short < SMALLEST_SIDE), "enlarged"),
+        finding(f"longer than {LARGEST_ASPECT:g} times its width", pictures(long > LARGEST_ASPECT * short), "resized"),
+    ]
+    return [f for f in found if f.count]
+
+
+def _is_repeated(owners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """bool [O]: an earlier object of the same picture has the same box."""
+    keys = np.concatenate([owners[:, None], boxes], -1)
+    repeated = np.ones(len(keys), bool)
+    if len(keys):
+        repeated[np.unique(keys, axis=0, return_index=True)[1]] = False
+    return repeated
+
+
+class PictureFacts(NamedTuple):
+    """One picture file. `size` is h, w after the EXIF orientation; None where it cannot be decoded."""
+
+    error: str
+    size: tuple[int, int] | None
+    mode: str
+    kind: str
+    is_turned: bool
+
+
+def inspect_picture(path: Path) -> PictureFacts:
+    """Decodes a picture as the loader does and notes what is special about its file."""
+    try:
+        content = path.read_bytes()
+        size = read_picture(content, name=path.name).size
+    except (PictureError, OSError) as error:
+        return PictureFacts(str(error), None, "", "", False)
+    with Image.open(path) as picture:
+        is_turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+        return PictureFacts("", size[::-1], picture.mode, str(picture.format), is_turned)
+
+
+def find_in_pictures(annotations: Annotations, folder: Path, workers: int) -> list[Finding]:
+    """Decodes every picture of the index; kinds that do not occur are left out."""
+    names, sizes = annotations.file_name.tolist(), [tuple(size) for size in annotations.size.tolist()]
+    progress = {"total": len(names), "desc": f"reading {folder.name}", "unit": " pictures", "mininterval": 1}
+    with ThreadPoolExecutor(workers) as pool:
+        facts = list(tqdm(pool.map(lambda name: inspect_picture(folder / name), names), **progress))
+    seen = list(zip(names, facts, sizes, strict=True))
+    wrong = [(n, f.size, s) for n, f, s in seen if f.size and f.size != s]
+    others = sorted({path.name for path in folder.iterdir()} - set(names)) if folder.is_dir() else []
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    found = [
+        finding("picture that cannot be read", (f.error for _, f, _ in seen if f.error), "replace the file", True),
+        finding(
+            "picture of another size than the annotation file says",
+            (f"{n}: {size[0]} x {size[1]}, not {s[0]} x {s[1]} (h x w)" for n, size, s in wrong),
+            "correct the annotation file",
+            True,
+        ),
+        finding("EXIF orientation", (n for n, f, _ in seen if f.is_turned), "applied: the picture is turned upright"),
+        finding("not RGB", (f"{n} ({f.mode})" for n, f, _ in seen if f.mode not in ("", "RGB")), "converted to RGB"),
+        finding("no JPEG", (f"{n} ({f.kind})" for n, f, _ in seen if f.kind not in ("", "JPEG")), "decoded too"),
+        finding("file listed twice", twice, "two pictures with the annotations of each"),
+        finding("file without an entry among the pictures used", others, "not read"),
+    ]
+    return [f for f in found if f.count]
