@@ -41,6 +41,14 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
+    except ModuleNotFoundError as error:
+        if error.name not in ("tensorflow", "tensorflow_datasets"):
+            raise
+        print(
+            f"error: {error.name} reads the data but is not installed; pip install 'querypose_jax[train]'",
+            file=sys.stderr,
+        )
+        return 2
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -138,6 +138,13 @@ def test_predict_needs_neither_tensorflow_nor_the_repository(imported, tmp_path)
     assert "1 pictures with poses" in done.stdout
 
 
+def test_training_without_tensorflow_says_what_to_install(fails, tmp_path, monkeypatch):
+    for module in [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "input_pipeline")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert "pip install 'querypose_jax[train]'" in fails(TINY, f"--workdir={tmp_path}/run")
+
+
 @pytest.mark.slow
 def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
     run, data = tmp_path / "run", f"--config.data.prepared={tmp_path}/data"
