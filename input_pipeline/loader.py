@@ -40,6 +40,8 @@ from querypose_jax.structures import Batch
 
 Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of the data, builder for a folder
 
+tf.config.set_visible_devices([], "GPU")  # they are for jax
+
 SPLITS = ("train", "val")
 PREFETCHED_BATCHES = 2
 _running: weakref.WeakSet[Iterator] = weakref.WeakSet()  # iterators with threads behind them
@@ -94,6 +96,9 @@ def open_split(config: ConfigDict, split: str) -> Split:
 
 
 def _synthetic_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Source:
+    if "synthetic" not in data:
+        raise UserError("the config has no group data.synthetic; start from configs/synthetic_tiny.py")
+
     def make_builder(folder: Path) -> synthetic.SyntheticPeople:
         return synthetic.SyntheticPeople(settings=data.synthetic, split=split, data_dir=folder)
 

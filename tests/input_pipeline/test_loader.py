@@ -222,6 +222,9 @@ def test_missing_files_are_named_with_the_way_to_get_them(coco, tmp_path):
 def test_unknown_data_sets_and_splits_are_named(tiny):
     with pytest.raises(UserError, match="'test' is no split of a data set; known: train, val"):
         loader.open_split(tiny, "test")
+    del tiny.data.synthetic
+    with pytest.raises(UserError, match=r"no group data.synthetic"):
+        loader.open_split(tiny, "train")
     tiny.data.name = "mnist"
     with pytest.raises(UserError, match="data.name 'mnist' is unknown; known: coco, synthetic"):
         loader.open_split(tiny, "train")
