@@ -75,14 +75,14 @@ def usable_part(content: dict, skeleton: Skeleton) -> tuple[Annotations, list[Fi
         finding(f"unusable {kind}", (p.message for p in found if p.kind == kind), "correct or remove it", stops=True)
         for kind in ("image", "annotation")
     ]
-    return index_of_content(content | kept, skeleton), [f for f in report if f.count]
+    return index_of_content(content | kept, skeleton), [f for f in report if f.times]
 
 
 def as_text(split: str, findings: list[Finding], statistics: dict) -> str:
     """The report of one split for people."""
     lines = [f"== {split} =="]
     for f in sorted(findings, key=lambda f: not f.stops):
-        lines.append(f"{'STOPS  ' if f.stops else ''}{f.kind}: {f.count}  -> {f.consequence}")
+        lines.append(f"{'STOPS  ' if f.stops else ''}{f.kind}: {f.times}  -> {f.consequence}")
         lines += [f"    {example}" for example in f.examples]
     for name, value in statistics.items():
         if isinstance(value, dict) and all(isinstance(entry, int | float) for entry in value.values()):

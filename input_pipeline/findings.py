@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """One kind of thing worth knowing."""
 
     kind: str
-    count: int
+    times: int
     examples: list[str]
     consequence: str
     """What the pipeline does about it."""
@@ -101,7 +101,7 @@ def find_in_annotations(annotations: Annotations, max_people: int) -> list[Findi
         finding(f"short side below {SMALLEST_SIDE} pixels", pictures(short < SMALLEST_SIDE), "enlarged"),
         finding(f"longer than {LARGEST_ASPECT:g} times its width", pictures(long > LARGEST_ASPECT * short), "resized"),
     ]
-    return [f for f in found if f.count]
+    return [f for f in found if f.times]
 
 
 def _is_repeated(owners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -159,4 +159,4 @@ def find_in_pictures(annotations: Annotations, folder: Path, workers: int) -> li
         finding("file listed twice", twice, "two pictures with the annotations of each"),
         finding("file without an entry among the pictures used", others, "not read"),
     ]
-    return [f for f in found if f.count]
+    return [f for f in found if f.times]

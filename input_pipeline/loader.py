@@ -13,7 +13,7 @@ import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ tf.config.set_visible_devices([], "GPU")  # they are for jax
 
 SPLITS = ("train", "val")
 PREFETCHED_BATCHES = 2
-_running: weakref.WeakSet[Iterator] = weakref.WeakSet()  # iterators with threads behind them
+_running: weakref.WeakSet[Generator] = weakref.WeakSet()  # iterators with threads behind them
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
 
 
@@ -173,7 +173,7 @@ def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slic
     )
 
 
-def _start(images: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _start(images: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
     _running.add(images)
     return images
 
@@ -187,7 +187,7 @@ def _stop_all() -> None:
 
 def _images(
     config: ConfigDict, split: Split, plan: Callable[[int], PlannedBatch], share: slice, first: int, last: int
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray, None, None]:
     """Pixels uint8 [B, H, W, 3] of the share of consecutive steps; positions first..last count single pictures.
 
     tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the

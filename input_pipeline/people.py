@@ -161,8 +161,8 @@ def _background(rng: np.random.Generator, height: int, width: int) -> Image.Imag
     """Random patches, blurred or blocky; the alpha channel says that nobody is there yet."""
     cells = rng.integers(2, 14)
     base, contrast = rng.integers(40, 200, 3), rng.integers(10, 60)
-    patches = base + rng.integers(-contrast, contrast + 1, (cells, cells, 3))
-    patches = Image.fromarray(np.clip(patches, 0, 255).astype(np.uint8))
+    colors = base + rng.integers(-contrast, contrast + 1, (cells, cells, 3))
+    patches = Image.fromarray(np.clip(colors, 0, 255).astype(np.uint8))
     kind = Image.Resampling.NEAREST if rng.random() < 0.4 else Image.Resampling.BICUBIC
     canvas = patches.resize((width * SCALE, height * SCALE), kind).convert("RGBA")
     canvas.putalpha(NOBODY)

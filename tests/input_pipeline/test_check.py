@@ -36,7 +36,7 @@ def edit(root, change) -> None:
 
 
 def counts(findings) -> dict[str, int]:
-    return {f.kind: f.count for f in findings}
+    return {f.kind: f.times for f in findings}
 
 
 def test_drawn_people_have_no_findings_but_joints_drawn_outside_of_the_picture_are_unlabelled():
@@ -101,7 +101,7 @@ def test_unusable_entries_are_counted_and_the_rest_is_still_looked_at(coco, root
     annotations, findings = check.look_at(coco, "val")
     [unusable] = [f for f in findings if f.stops]
     assert unusable.kind == "unusable annotation"
-    assert unusable.count >= 3
+    assert unusable.times >= 3
     assert "lacks 'keypoints'" in unusable.examples[0]
     assert annotations.num_pictures == 6
 
