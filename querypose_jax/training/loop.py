@@ -71,13 +71,12 @@ def train(
     sharding.check_batch_size(config.data.batch_size, mesh)
     main_process = jax.process_index() == 0
 
-    with jax.set_mesh(mesh):
-        # Build.
-        optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-        schedule = learning_rate(config.optimizer, config.train.num_steps)
-        graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
-        state = sharding.replicate(state, mesh)
-        train_step = make_train_step(graphdef, optimizer, schedule, mesh)
+    # Build.
+    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+    schedule = learning_rate(config.optimizer, config.train.num_steps)
+    graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
+    state = sharding.replicate(state, mesh)
+    train_step = make_train_step(graphdef, optimizer, schedule, mesh)
 
     with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
         # Restore.

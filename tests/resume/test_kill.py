@@ -1,6 +1,7 @@
 """A killed run, started again, writes the numbers it would have written."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def start(command: list[str]) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, *command], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+def start(command: list[str], devices: int) -> subprocess.Popen:
+    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, **quiet)
 
 
-def run(command: list[str]) -> None:
-    process = start(command)
+def run(command: list[str], devices: int = 1) -> None:
+    process = start(command, devices)
     _, errors = process.communicate()
     assert process.returncode == 0, errors.decode()
 
@@ -40,9 +43,9 @@ def losses(workdir: Path) -> list[tuple]:
     ]
 
 
-def kill_in_the_middle(command: list[str], workdir: Path, step: int) -> None:
+def kill_in_the_middle(command: list[str], workdir: Path, step: int, devices: int = 1) -> None:
     """SIGKILL once `step` is logged and a checkpoint is complete."""
-    process = start(command)
+    process = start(command, devices)
     deadline = time.monotonic() + 300
     while not (any(line["step"] >= step for line in lines(workdir)) and any(workdir.glob("checkpoints/[0-9]*[0-9]"))):
         assert process.poll() is None, process.stderr.read().decode()
@@ -62,11 +65,20 @@ def check_kill_and_restart(command, tmp_path: Path, kill_at: int, num_steps: int
     assert [line["step"] for line in lines(tmp_path / "killed")] == list(range(1, num_steps + 1))
 
 
-def test_a_killed_training_loop_continues_to_the_bit(tmp_path):
-    def command(workdir: Path) -> list[str]:
-        return ["-m", "tests.resume.fake_run", str(workdir)]
+def fake_command(workdir: Path) -> list[str]:
+    return ["-m", "tests.resume.fake_run", str(workdir)]
 
-    check_kill_and_restart(command, tmp_path, kill_at=18, num_steps=60)
+
+def test_a_killed_training_loop_continues_to_the_bit(tmp_path):
+    check_kill_and_restart(fake_command, tmp_path, kill_at=18, num_steps=60)
+
+
+def test_a_run_killed_on_four_devices_continues_on_two_as_if_on_one(tmp_path):
+    run(fake_command(tmp_path / "one"))
+    kill_in_the_middle(fake_command(tmp_path / "moved"), tmp_path / "moved", step=18, devices=4)
+    run(fake_command(tmp_path / "moved"), devices=2)
+    moved, one = ([line["loss/total"] for line in lines(tmp_path / name)] for name in ("moved", "one"))
+    assert moved == pytest.approx(one, rel=1e-5)
 
 
 @pytest.mark.slow
