@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
         root="",
         batch_size=8,
         max_people=4,
-        row_ladder=(16, 24),
+        row_ladder=(17, 24),
         crop=0.0,
         short_sides=(160,),
         eval_short_side=160,

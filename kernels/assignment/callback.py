@@ -3,17 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 HUGE_COST = 1e6  # stands for NaN and infinities, so that scipy always finds an answer
 
 
-def _solve(cost: np.ndarray, is_person: np.ndarray) -> np.ndarray:
+def _solve(cost: ArrayLike, is_person: ArrayLike) -> np.ndarray:
     """cost [B, N, G] -> query of each person [B, G], N where there is no person."""
     queries = cost.shape[1]
     query = np.full(is_person.shape, queries, np.int32)
-    for picture, (matrix, mask) in enumerate(zip(np.asarray(cost), np.asarray(is_person))):
+    for picture, (matrix, mask) in enumerate(zip(np.asarray(cost), np.asarray(is_person), strict=True)):
         people = np.flatnonzero(mask)
         matrix = np.nan_to_num(matrix[:, people], nan=HUGE_COST, posinf=HUGE_COST, neginf=-HUGE_COST)
         rows, columns = linear_sum_assignment(matrix)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def batch(golden: Golden, dtype: str) -> Batch:
     keypoints = golden["gt_keypoints"] if "gt_keypoints" in golden else np.zeros((count, slots, joints, 3))
     affine = np.zeros((count, 2, 3))
     affine[:, 0, 0], affine[:, 1, 1] = (output / sizes)[:, 1], (output / sizes)[:, 0]
-    return Batch(
+    made = Batch(
         image=np.zeros((count, 1, 1, 3), np.uint8),
         valid_size=sizes.astype(np.int32),
         orig_size=output.astype(np.int32),
@@ -170,6 +171,7 @@ def batch(golden: Golden, dtype: str) -> Batch:
         label=np.zeros((count, slots), np.int32),
         is_person=np.arange(slots) < people[:, None],
     )
+    return jax.tree.map(jnp.asarray, made)
 
 
 def by_row(x: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Normalisation, trunk and pyramid equal the official backbones."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -40,7 +41,7 @@ def picture_batch(golden: Golden) -> Batch:
 @pytest.mark.parametrize("path", goldens.files("backbone"))
 def test_pictures_are_normalised_and_zero_outside(path):
     golden = Golden(path)
-    actual = normalise(picture_batch(golden), np.float32)
+    actual = normalise(jax.tree.map(jnp.asarray, picture_batch(golden)), jnp.dtype("float32"))
     assert_close(np.moveaxis(actual, -1, 1), golden["images"], IMAGE_TOLERANCE)
 
 

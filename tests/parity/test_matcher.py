@@ -1,5 +1,6 @@
 """Matching costs equal the reference, and so do the pairs, in its order."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def test_costs_and_pairs_equal_reference(path, dtype):
             label=np.zeros((pictures, slots), np.int32),
             is_person=np.arange(slots) < golden[f"{case}_gt_count"][:, None],
         )
+        batch = jax.tree.map(jnp.asarray, batch)
         predictions = [jnp.asarray(golden[f"{case}_{key}"].astype(dtype)) for key in ("logits", "boxes")]
         cost = np.asarray(matching_cost(*predictions, batch, config))
         is_column = np.broadcast_to(batch.is_person[:, None], cost.shape)
