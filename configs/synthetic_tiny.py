@@ -1,6 +1,6 @@
 """A small QueryPose on synthetic people; learns from scratch in minutes on two CPU cores.
 
-    python launch.py --config=configs/synthetic_tiny.py --workdir=runs/synthetic_tiny
+python launch.py --config=configs/synthetic_tiny.py --workdir=runs/synthetic_tiny
 """
 
 from ml_collections import ConfigDict

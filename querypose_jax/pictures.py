@@ -36,8 +36,9 @@ def read_picture(source: str | Path | bytes, name: str = "") -> Image.Image:
 def resized_shape(height: int, width: int, short: int, longest: float) -> tuple[int, int]:
     """Height and width after scaling the short side to `short` with the long side at most `longest`.
 
-    The rule of the released pipeline, rounding included: the short side becomes exactly `short`, the other one is scaled
-    as a float; if the larger exceeds the limit both shrink; then int(v + 0.5). For squares the width counts as short.
+    The rule of the released pipeline, rounding included: the short side becomes exactly `short`, the other one is
+    scaled as a float; if the larger exceeds the limit both shrink; then int(v + 0.5). In squares the width is the short
+    side.
     """
     scale = short / min(height, width)
     new_h, new_w = (short, scale * width) if height < width else (scale * height, short)

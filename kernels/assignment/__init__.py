@@ -31,7 +31,9 @@ def assign(cost: Float[Array, "B N G"], is_person: Bool[Array, "B G"]) -> Matche
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.empty:
         by_picture = PartitionSpec(mesh.axis_names)
-        solve = jax.shard_map(solve, mesh=mesh, in_specs=(by_picture, by_picture), out_specs=by_picture, check_vma=False)
+        solve = jax.shard_map(
+            solve, mesh=mesh, in_specs=(by_picture, by_picture), out_specs=by_picture, check_vma=False
+        )
     return by_query(solve(cost, is_person), cost.shape[1])
 
 

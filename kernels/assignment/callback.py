@@ -3,14 +3,13 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
 HUGE_COST = 1e6  # stands for NaN and infinities, so that scipy always finds an answer
 
 
-def _solve(cost: ArrayLike, is_person: ArrayLike) -> np.ndarray:
+def _solve(cost: Array | np.ndarray, is_person: Array | np.ndarray) -> np.ndarray:
     """cost [B, N, G] -> query of each person [B, G], N where there is no person."""
     queries = cost.shape[1]
     query = np.full(is_person.shape, queries, np.int32)

@@ -23,7 +23,7 @@ def roi_align(
 
     Args:
         pyramid: feature maps of P pictures, finest first.
-        boxes: xyxy, pixels of the network input; any box is fine, also empty ones and ones outside. They get no gradient.
+        boxes: xyxy, pixels of the network input; any box is fine, also an empty one or one outside. No gradient.
         picture: the picture of each box.
         strides: pixels per map unit of each level.
         cells: output cells per side; each is the mean of 2 x 2 bilinear samples, samples off the map count as zero.

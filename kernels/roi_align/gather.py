@@ -39,8 +39,9 @@ def roi_align_gather(
     y = axis_samples(scaled[:, 1], scaled[:, 3], cells, height)
     first_row = offsets[level] + picture * height * width
 
-    pooled = 0.0
     dtype = jnp.promote_types(flat.dtype, jnp.float32)
+    samples = cells * SAMPLES
+    pooled = jnp.zeros((boxes.shape[0], samples, samples, channels), dtype)
     for row, row_weight in ((y.low, y.low_weight), (y.high, y.high_weight)):
         for column, column_weight in ((x.low, x.low_weight), (x.high, x.high_weight)):
             index = (first_row[:, None] + row * width[:, None])[:, :, None] + column[:, None, :]

@@ -32,6 +32,8 @@ def roi_align_oracle(
         cell_w, cell_h = (x1 - x0) / strides[level] / cells, (y1 - y0) / strides[level] / cells
         for row in range(cells):
             for column in range(cells):
-                points = [(left + (column + i) * cell_w, top + (row + j) * cell_h) for i in (0.25, 0.75) for j in (0.25, 0.75)]
+                points = [
+                    (left + (column + i) * cell_w, top + (row + j) * cell_h) for i in (0.25, 0.75) for j in (0.25, 0.75)
+                ]
                 pooled[q, row, column] = sum(sample(feature, x, y) for x, y in points) / 4
     return pooled

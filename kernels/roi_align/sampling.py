@@ -21,9 +21,7 @@ class AxisSamples(NamedTuple):
     high_weight: Float[Array, "*B T"]
 
 
-def axis_samples(
-    start: Float[Array, "*B"], end: Float[Array, "*B"], cells: int, size: Int[Array, "*B"]
-) -> AxisSamples:
+def axis_samples(start: Float[Array, "*B"], end: Float[Array, "*B"], cells: int, size: Int[Array, "*B"]) -> AxisSamples:
     """T = cells * SAMPLES evenly spaced samples between two box sides along one axis.
 
     Sample k lies at start + (end - start) (2k + 1) / 2T. Whole and fractional parts are kept apart, so that a weight is

@@ -36,11 +36,13 @@ class Backbone(nnx.Module):
         return self.pyramid(self.trunk(images, train))
 
 
-def build_trunk(config: ConfigDict, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Module:
+def build_trunk(config: ConfigDict, dtype: jnp.dtype, rngs: nnx.Rngs) -> ResNet | SmallTrunk:
     """The trunk that `config.model.backbone` names; UserError for an unknown one."""
     if config.name == "resnet":
         if config.depth not in BLOCKS:
-            raise UserError(f"config.model.backbone.depth={config.depth}: a resnet has depth {' or '.join(map(str, BLOCKS))}")
+            raise UserError(
+                f"config.model.backbone.depth={config.depth}: a resnet has depth {' or '.join(map(str, BLOCKS))}"
+            )
         return ResNet(config.depth, dtype, rngs)
     if config.name == "small":
         return SmallTrunk(dtype, rngs)

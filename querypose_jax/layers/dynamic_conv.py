@@ -9,7 +9,7 @@ from querypose_jax.layers.linear import layer_norm, linear
 
 
 class DynamicConv(nnx.Module):
-    """Two per-instance matrices, made from the query, are applied to the tokens of its RoI; the result is one vector."""
+    """Two per-instance matrices, made from the query, are applied to the tokens of its RoI; gives one vector."""
 
     def __init__(self, dim: int, hidden: int, tokens: int, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.hidden = hidden

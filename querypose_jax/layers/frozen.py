@@ -15,7 +15,7 @@ def freeze_convolutions(module: nnx.Module) -> None:
     """Turns the kernels of all convolutions below a module into Frozen variables."""
     for _, layer in nnx.iter_modules(module):
         if isinstance(layer, nnx.Conv):
-            layer.kernel = Frozen(layer.kernel[...])
+            layer.kernel = Frozen(layer.kernel[...])  # type: ignore[assignment]  # any variable serves as a kernel
 
 
 class FrozenBatchNorm(nnx.Module):

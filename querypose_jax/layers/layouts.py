@@ -75,7 +75,7 @@ def conv_names(name: str, bias: bool = True) -> NameMap:
 
 def norm_names(name: str, statistics: bool = False) -> NameMap:
     """A norm's scale and bias, and for batch norms its running statistics."""
-    names = {("scale",): vector(f"{name}.weight"), ("bias",): vector(f"{name}.bias")}
+    names: NameMap = {("scale",): vector(f"{name}.weight"), ("bias",): vector(f"{name}.bias")}
     if statistics:
         names |= {("mean",): vector(f"{name}.running_mean"), ("var",): vector(f"{name}.running_var")}
     return names

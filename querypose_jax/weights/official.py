@@ -27,7 +27,9 @@ def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.St
     names = official_names(config.model, get_skeleton(config.data.skeleton))
     unexpected = unused_names(state, names)
     if unexpected:
-        raise UserError(f"{len(unexpected)} names are not part of this model: {few(unexpected)}; is the config the right one?")
+        raise UserError(
+            f"{len(unexpected)} names are not part of this model: {few(unexpected)}; is the config the right one?"
+        )
     arrays = convert(state, names, {path: leaf.shape for path, leaf in nnx.to_flat_state(abstract)})
     flat = [(path, leaf.replace(arrays[path].astype(leaf.dtype))) for path, leaf in nnx.to_flat_state(abstract)]
     return nnx.from_flat_state(flat)
@@ -36,7 +38,7 @@ def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.St
 def to_official(params: nnx.State, config: ConfigDict) -> dict[str, np.ndarray]:
     """The inverse of `from_official`, without the tensors that the released code never applies."""
     names = official_names(config.model, get_skeleton(config.data.skeleton))
-    state = {}
+    state: dict[str, np.ndarray] = {}
     for path, leaf in nnx.to_flat_state(params):
         source = names[path]
         state.update(zip(source.names, source.to_official(np.asarray(leaf[...])), strict=True))

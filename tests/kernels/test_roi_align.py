@@ -20,8 +20,8 @@ FIRST = jnp.zeros(1, jnp.int32)
 def test_ramp_gives_cell_centres(path):
     """On f(y, x) = 10 y + x the mean of a cell's symmetric samples is the value at its centre.
 
-    Box (1, 1, 4, 3) on a 5x5 map of stride 1, 2x2 cells: in map units x from 0.5 to 3.5, y from 0.5 to 2.5, so centres at
-    x = 1.25, 2.75 and y = 1, 2.
+    Box (1, 1, 4, 3) on a 5x5 map of stride 1, 2x2 cells: in map units x from 0.5 to 3.5, y from 0.5 to 2.5, so
+    centres at x = 1.25, 2.75 and y = 1, 2.
     """
     ramp = 10 * jnp.arange(5.0)[:, None] + jnp.arange(5.0)
     out = path([ramp[None, :, :, None]], jnp.array([[1.0, 1, 4, 3]]), FIRST, [1], 2)
@@ -75,7 +75,8 @@ def test_paths_have_the_same_gradient_and_none_for_boxes():
     results = [jax.grad(loss, (1, 2))(path, pyramid, boxes) for path in PATHS]
     for a, b in zip(results[0][0], results[1][0], strict=True):
         assert np.allclose(a, b, atol=1e-4)
-    assert not np.any(results[0][1]) and not np.any(results[1][1])
+    assert not np.any(results[0][1])
+    assert not np.any(results[1][1])
 
 
 def test_bfloat16_features_are_accumulated_in_float32():

@@ -62,3 +62,14 @@ def loss_and_gradients(model: nnx.Module, batch: Batch):
 
     (total, (terms, statistics)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
     return total, terms, gradients, statistics
+
+
+def losses(model: nnx.Module, batch: Batch):
+    """Total and terms of a training forward pass: compiles in a fraction of the time that gradients take."""
+    graphdef, state = nnx.split(model)
+
+    def loss(state, batch):
+        model = nnx.merge(graphdef, state, copy=True)
+        return model.loss(model(batch, train=True), batch)
+
+    return jax.jit(loss)(state, batch)

@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from ml_collections import ConfigDict
 
+from querypose_jax.backbones.backbone import Backbone
 from querypose_jax.layers.frozen import Frozen
 from querypose_jax.models.querypose.proposals import initial_proposals
+from querypose_jax.models.registry import build_model
 from querypose_jax.structures import FILLER_ID, Packing
-from tests.models.small_model import loss_and_gradients, people_batch, small_config, small_model
+from tests.models.small_model import loss_and_gradients, losses, people_batch, small_config, small_model
 
 
 def test_padding_people_and_rows_change_no_loss():
-    """Two more slots per picture and ten more rows: same losses, gradients and statistics."""
+    """Two more slots per picture and ten more rows: same losses."""
     batch = people_batch()
     padded = dataclasses.replace(
         batch,
@@ -27,19 +30,19 @@ def test_padding_people_and_rows_change_no_loss():
         label=np.pad(batch.label, ((0, 0), (0, 2))),
         is_person=np.pad(batch.is_person, ((0, 0), (0, 2))),
     )
-    tight = loss_and_gradients(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 6)))
-    loose = loss_and_gradients(small_model(light=False), padded)
-    chex.assert_trees_all_close(tight, loose, rtol=2e-3, atol=2e-5)
+    tight = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 6)))
+    loose = losses(small_model(light=False), padded)
+    chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
 
 def test_batch_without_people_has_zero_keypoint_loss_and_finite_gradients():
     total, terms, gradients, statistics = loss_and_gradients(small_model(light=False), people_batch(people=(0, 0)))
-    assert terms["loss_kps"] == 0 and terms["loss_bbox"] == 0 and terms["loss_giou"] == 0
+    assert terms["loss_kps"] == 0
+    assert terms["loss_bbox"] == 0
+    assert terms["loss_giou"] == 0
     assert total > 0, "background still counts"
     chex.assert_tree_all_finite(gradients)
     before = nnx.state(small_model(light=False).pose_decoders, nnx.BatchStat)
-    after = nnx.state(nnx.merge(*nnx.split(small_model(light=False))).pose_decoders, nnx.BatchStat)
-    chex.assert_trees_all_equal(before, after)
     kept = dict(nnx.to_flat_state(statistics))
     for path, leaf in nnx.to_flat_state(before):
         assert np.array_equal(leaf[...], kept[("pose_decoders", *path)][...]), "running statistics stay"
@@ -48,25 +51,29 @@ def test_batch_without_people_has_zero_keypoint_loss_and_finite_gradients():
 def test_shards_of_a_batch_give_the_same_losses_as_one():
     """Row layout over two shards, each packing its own pictures, changes nothing."""
     batch = people_batch(people=(2, 1, 1, 3))
-    one = loss_and_gradients(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 8)))
-    two = loss_and_gradients(small_model(light=False), dataclasses.replace(batch, packing=Packing(2, 4)))
-    chex.assert_trees_all_close(one, two, rtol=2e-3, atol=2e-5)
+    one = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 8)))
+    two = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(2, 4)))
+    chex.assert_trees_all_close(one, two, rtol=1e-4)
 
 
 def test_groups_of_pictures_share_statistics_and_no_more():
     """With a group per picture, a picture's keypoint predictions do not depend on the other pictures."""
     config = small_config(light=False)
     config.train.pictures_per_group = 1
-    from querypose_jax.models.registry import build_model
-
     model = build_model(config, rngs=nnx.Rngs(0))
+    graphdef, state = nnx.split(model)
     batch = people_batch(people=(2, 3))
-    other = dataclasses.replace(batch, keypoints=batch.keypoints.copy(), image=batch.image.copy())
-    pyramid = [jnp.asarray(np.random.default_rng(1).standard_normal((2, 64 // s, 96 // s, 16)), jnp.float32) for s in (4, 8, 16, 32)]
+    rng = np.random.default_rng(1)
+    pyramid = [jnp.asarray(rng.standard_normal((2, 64 // s, 96 // s, 16)), jnp.float32) for s in (4, 8, 16, 32)]
     changed = [level.at[1].multiply(3.0) for level in pyramid]
-    first = model.cascade(pyramid, batch, train=True).xy[0, 0, :2]
-    second = model.cascade(changed, other, train=True).xy[0, 0, :2]
-    assert np.allclose(first, second, atol=1e-5)
+
+    @jax.jit
+    def keypoints(pyramid):
+        return nnx.merge(graphdef, state, copy=True).cascade(pyramid, batch, train=True).xy[0, 0]
+
+    first, second = keypoints(pyramid), keypoints(changed)
+    assert np.allclose(first[:2], second[:2], atol=1e-5), "people of picture 0"
+    assert not np.allclose(first[2:5], second[2:5], atol=1e-2), "people of picture 1"
 
 
 def test_stages_start_with_the_same_vectors_and_different_matrices():
@@ -100,11 +107,14 @@ def test_decode_scales_to_original_pixels_and_drops_empty_boxes():
     model = small_model()
     batch = people_batch(people=(0, 0))
     batch = dataclasses.replace(batch, image_id=np.array([5, FILLER_ID], np.int32))
-    outputs = model(batch)
+    graphdef, state = nnx.split(model)
+    outputs = jax.jit(lambda state: nnx.merge(graphdef, state)(batch))(state)
     boxes = jnp.array([10.0, 20, 30, 60]) + jnp.zeros((2, 2, 6, 4))
     boxes = boxes.at[-1, 0, 1].set(jnp.array([200.0, 0, 210, 50]))  # right of the picture: empty once clipped
     boxes = boxes.at[-1, 0, 2].set(jnp.array([-8.0, 0, 10, 50]))
-    outputs = dataclasses.replace(outputs, boxes=boxes, xy=jnp.zeros((2, 2, 6, 17, 2)), sigma=jnp.full((2, 2, 6, 17, 2), 0.25))
+    outputs = dataclasses.replace(
+        outputs, boxes=boxes, xy=jnp.zeros((2, 2, 6, 17, 2)), sigma=jnp.full((2, 2, 6, 17, 2), 0.25)
+    )
     outputs = dataclasses.replace(outputs, logits=jnp.zeros((2, 2, 6, 1)))
     poses = model.decode(outputs, batch)
     assert poses.boxes[0, 0].tolist() == [20, 40, 60, 120], "network pixels times two"
@@ -118,22 +128,20 @@ def test_decode_scales_to_original_pixels_and_drops_empty_boxes():
 def test_bfloat16_computes_and_keeps_float32_parameters():
     model = small_model(dtype="bfloat16", light=False)
     total, _, gradients, _ = loss_and_gradients(model, people_batch())
-    exact, *_ = loss_and_gradients(small_model(light=False), people_batch())
+    exact, _ = losses(small_model(light=False), people_batch())
     assert {leaf.dtype for leaf in jax.tree.leaves(gradients)} == {np.dtype("float32")}
     chex.assert_tree_all_finite(gradients)
     assert abs(total - exact) < 0.05 * abs(exact)
 
 
 def test_resnet_trains_from_the_third_stage_on():
-    from ml_collections import ConfigDict
-
-    from querypose_jax.backbones.backbone import Backbone
-
     config = ConfigDict(dict(name="resnet", depth=50, width=256))
     state = nnx.state(nnx.eval_shape(lambda: Backbone(config, jnp.dtype("float32"), nnx.Rngs(0))))
     trained = {path[:3] for path, leaf in nnx.to_flat_state(state) if isinstance(leaf, nnx.Param)}
     frozen = {path[:3] for path, leaf in nnx.to_flat_state(state) if isinstance(leaf, Frozen)}
-    assert ("trunk", "stem", "conv") not in trained and ("trunk", "stages", 0) not in trained
-    assert ("trunk", "stages", 0) in frozen and ("trunk", "stages", 1) in trained
+    assert ("trunk", "stem", "conv") not in trained
+    assert ("trunk", "stages", 0) not in trained
+    assert ("trunk", "stages", 0) in frozen
+    assert ("trunk", "stages", 1) in trained
     size = sum(leaf.size for path, leaf in nnx.to_flat_state(state) if isinstance(leaf, nnx.Param))
     assert round(size / 1e6, 2) == 26.58, "million parameters that are not frozen, as released"

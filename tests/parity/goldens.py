@@ -70,7 +70,10 @@ class Golden:
     def __contains__(self, key: str) -> bool:
         return key in self.arrays.files
 
-    def keys(self, prefix: str = "") -> list[str]:
+    def get(self, key: str, default: np.ndarray) -> np.ndarray:
+        return self.arrays.get(key, default)
+
+    def names(self, prefix: str = "") -> list[str]:
         return [key for key in self.arrays.files if key.startswith(prefix)]
 
 
@@ -143,7 +146,9 @@ def pyramid(golden: Golden, dtype: str) -> list:
     height, width = golden["padded_size"]
     batch, dim = len(golden["image_sizes"]), golden.meta["config"]["dim"]
     prefix = golden.meta["features"]
-    maps = [weights().feature(f"{prefix}:p{l}", (batch, dim, height >> l, width >> l)) for l in (2, 3, 4, 5)]
+    maps = [
+        weights().feature(f"{prefix}:p{level}", (batch, dim, height >> level, width >> level)) for level in (2, 3, 4, 5)
+    ]
     return [jnp.asarray(x.transpose(0, 2, 3, 1).astype(dtype)) for x in maps]
 
 
@@ -151,12 +156,12 @@ def batch(golden: Golden, dtype: str) -> Batch:
     """The golden's pictures (sizes only) and people."""
     sizes = golden["image_sizes"]
     count = len(sizes)
-    output = golden["output_sizes"] if "output_sizes" in golden else sizes
+    output = golden.get("output_sizes", sizes)
     joints = golden.meta["joints"]
     slots = golden["gt_boxes"].shape[1] if "gt_boxes" in golden else 1
-    people = golden["gt_count"] if "gt_count" in golden else np.zeros(count, int)
-    boxes = golden["gt_boxes"] if "gt_boxes" in golden else np.zeros((count, slots, 4))
-    keypoints = golden["gt_keypoints"] if "gt_keypoints" in golden else np.zeros((count, slots, joints, 3))
+    people = golden.get("gt_count", np.zeros(count, int))
+    boxes = golden.get("gt_boxes", np.zeros((count, slots, 4)))
+    keypoints = golden.get("gt_keypoints", np.zeros((count, slots, joints, 3)))
     affine = np.zeros((count, 2, 3))
     affine[:, 0, 0], affine[:, 1, 1] = (output / sizes)[:, 1], (output / sizes)[:, 0]
     made = Batch(

@@ -20,7 +20,7 @@ BACKBONES = {"r50_fpn": dict(name="resnet", depth=50, width=256), "r101_fpn": di
 
 
 def picture_batch(golden: Golden) -> Batch:
-    pictures = [golden[key] for key in sorted(golden.keys("rgb"), key=lambda key: int(key[3:]))]
+    pictures = [golden[key] for key in sorted(golden.names("rgb"), key=lambda key: int(key[3:]))]
     height, width = golden["images"].shape[2:]
     count = len(pictures)
     sizes = np.array([picture.shape[:2] for picture in pictures], np.int32)

@@ -18,7 +18,7 @@ COST_TOLERANCE = {"float32": 1e-4, "float64": 1e-5}
 def test_costs_and_pairs_equal_reference(path, dtype):
     golden = Golden(path)
     config = common.get_config().model.loss
-    for case in sorted({key.split("_")[0] for key in golden.keys() if key.endswith("_logits")}):
+    for case in sorted({key.split("_")[0] for key in golden.names() if key.endswith("_logits")}):
         gt_boxes = golden[f"{case}_gt_boxes"].astype(dtype)
         pictures, slots = gt_boxes.shape[:2]
         sizes = golden[f"{case}_sizes"].astype(np.int32)

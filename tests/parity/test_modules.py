@@ -88,7 +88,7 @@ def test_keypoint_heads_equal_reference(golden, dtype):
 
 
 def test_part_embedding_equals_reference(golden, dtype):
-    """SPEGM with running statistics, with batch statistics (padding rows leave them alone), and the statistics' update."""
+    """SPEGM with running statistics, with batch statistics (padding rows left out), and the statistics' update."""
     _, pose = stage(golden, dtype)
     features = jnp.asarray(golden["spegm_in"].astype(dtype)).transpose(0, 2, 3, 1)
     spegm = pose.part_embedding

@@ -37,9 +37,9 @@ def check(path, pyramid, boxes, picture, strides, cells, cotangent, output, grad
 @pytest.mark.parametrize("file", goldens.files("roi_align"))
 def test_single_maps_equal_reference(file, path, dtype):
     golden = Golden(file)
-    for case in sorted({key[0] for key in golden.keys() if key.endswith("_feat")}):
+    for case in sorted({key[0] for key in golden.names() if key.endswith("_feat")}):
         stride = round(1 / float(golden[f"{case}_scale"]))
-        for key in golden.keys(f"{case}_out"):
+        for key in golden.names(f"{case}_out"):
             cells = int(key.removeprefix(f"{case}_out"))
             check(
                 path,

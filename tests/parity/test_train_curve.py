@@ -12,9 +12,12 @@ from querypose_jax.models.querypose.params import head_names
 from querypose_jax.training.optimizer import global_norm, make_optimizer
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close, relative_l2
-from tests.parity.test_head_train import assert_same_matches, official
+from tests.parity.test_head_train import assert_same_queries, official
 
-CURVE_TOLERANCE = {"float64": lambda step: 1e-6, "float32": lambda step: 1e-5 if step == 0 else 5e-3 if step < 3 else 8e-2}
+CURVE_TOLERANCE = {
+    "float64": lambda step: 1e-6,
+    "float32": lambda step: 1e-5 if step == 0 else 5e-3 if step < 3 else 8e-2,
+}
 
 
 def released_optimizer(golden: Golden, steps: int) -> optax.GradientTransformation:
@@ -60,14 +63,14 @@ def test_training_curve_follows_reference(path, dtype, record_property):
     worst = 0.0
     for index in range(steps):
         params, rest, opt_state, (total, terms, matches, norm) = step(params, rest, opt_state)
-        tolerance = CURVE_TOLERANCE[dtype](index)
+        tolerance = curve_tolerance(dtype, index)
         assert_close(total, golden["total"][index], relative=tolerance, what=f"total at step {index}")
         worst = max(worst, abs(float(total) / golden["total"][index] - 1))
         if dtype == "float64":
             assert_close(norm, golden["grad_norm"][index], relative=1e-5, what=f"gradient norm at step {index}")
             components = jnp.stack([terms[name] for name in golden["component_names"].tolist()])
             assert_close(components, golden["components"][index], relative=tolerance, what=f"terms at step {index}")
-            assert_same_matches(matches, {"match_query": golden["match_query"][index], "match_gt": -np.ones((1, 1, 1), int)})
+            assert_same_queries(matches.query, golden["match_query"][index])
     record_property("curve", worst)
     if dtype == "float64":
         assert_same_final_weights(golden, params, rest)
@@ -76,11 +79,13 @@ def test_training_curve_follows_reference(path, dtype, record_property):
 def assert_same_final_weights(golden, params, rest):
     names = head_names(*goldens.experiment(golden, "float64"))
     final = official(params, names) | official(rest, names)
-    for key in golden.keys("final/"):
+    for key in golden.names("final/"):
         name = key.removeprefix("final/")
         if name in final and not name.endswith("LSA_conv.bias"):
             actual, expected = final[name], golden[key]
-            if name.endswith("in_proj_bias"):  # the keys' third has no gradient but rounding noise, which Adam magnifies
+            if name.endswith(
+                "in_proj_bias"
+            ):  # the keys' third has no gradient but rounding noise, which Adam magnifies
                 third = len(actual) // 3
                 keep = np.r_[0:third, 2 * third : 3 * third]
                 actual, expected = actual[keep], expected[keep]

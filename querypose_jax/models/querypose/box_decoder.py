@@ -50,9 +50,7 @@ class BoxDecoder(nnx.Module):
         deltas = self.box_deltas(self.box_tower(queries)).astype(wide)
         return logits, apply_deltas(deltas, boxes), queries
 
-    def pool(
-        self, pyramid: Sequence[Float[Array, "B _ _ C"]], boxes: Float[Array, "B N 4"]
-    ) -> Float[Array, "B N T C"]:
+    def pool(self, pyramid: Sequence[Float[Array, "B _ _ C"]], boxes: Float[Array, "B N 4"]) -> Float[Array, "B N T C"]:
         """RoIAlign over P2..P5, cells row-major. Mapped over pictures, so that a sharded batch stays where it is."""
         count, queries = boxes.shape[:2]
 

@@ -23,9 +23,7 @@ def focal_loss(
     return alpha_target * (1 - p_target) ** gamma * cross_entropy
 
 
-def l1_loss(
-    pred: Float[Array, "*B 4"], gt: Float[Array, "*B 4"], scale: Float[Array, "*#B 4"]
-) -> Float[Array, "*B"]:
+def l1_loss(pred: Float[Array, "*B 4"], gt: Float[Array, "*B 4"], scale: Float[Array, "*#B 4"]) -> Float[Array, "*B"]:
     """Sum of absolute coordinate differences of boxes relative to the picture; scale is (w, h, w, h)."""
     return jnp.abs(pred / scale - gt / scale).sum(-1)
 

@@ -71,7 +71,9 @@ class QueryPose(nnx.Module):
             boxes = jax.lax.stop_gradient(new_boxes)
             if train:
                 matches = match(logits, boxes, batch, self.config.loss)
-                pose, queries = self.decode_rows(pose_decoder, pyramid[0], boxes, queries, part_queries, matches, layout)
+                pose, queries = self.decode_rows(
+                    pose_decoder, pyramid[0], boxes, queries, part_queries, matches, layout
+                )
             else:
                 matches = None
                 pose, queries = self.decode_all(pose_decoder, pyramid[0], boxes, queries, part_queries)
@@ -121,7 +123,7 @@ class QueryPose(nnx.Module):
         return pose, put_rows(queries, pose.queries, rows.picture, jnp.where(rows.is_row, query, nowhere))
 
     def loss(self, outputs: Outputs, batch: Batch) -> tuple[Array, dict[str, Array]]:
-        """Weighted sum of all stages' losses, and the unweighted terms named as released (`loss_ce_0` .. `loss_kps`)."""
+        """Weighted sum of all stages' losses, and the unweighted terms by their released names (`loss_ce_0` ..)."""
         return cascade_loss(outputs, batch, self.config.loss, self.flow.log_prob)
 
     def decode(self, outputs: Outputs, batch: Batch) -> Poses:

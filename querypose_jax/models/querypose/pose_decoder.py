@@ -1,5 +1,6 @@
 """One stage of the keypoint decoder (paper sections 3.2 and 3.3): where the joints of a person are, and how sure."""
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -127,9 +128,7 @@ class PoseDecoder(nnx.Module):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
-        self.convs = nnx.List(
-            [conv3x3(a, b, dtype, rngs) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.convs = nnx.List([conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
         self.light = config.light
         if not config.light:
             self.interaction = DynamicConv(dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
