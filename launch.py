@@ -172,6 +172,7 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
 
     mesh = make_mesh(config.mesh)
     split = open_split(config, config.data.eval_split)
+    num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
     skeleton = get_skeleton(config.data.skeleton)
     compiled = make_predict(abstract_model(config)[0])
 
@@ -186,6 +187,7 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
                 folder,
                 num_drawn=config.eval.num_drawn,
                 draw_threshold=config.eval.draw_threshold,
+                num_pictures=num_pictures,
             )
         report(folder, metrics)
         return metrics

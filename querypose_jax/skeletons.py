@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from querypose_jax.errors import UserError
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -107,7 +109,7 @@ SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """Looks a skeleton up by name; raises ValueError with the known names."""
+    """Looks a skeleton up by name; raises UserError with the known names."""
     if name not in SKELETONS:
-        raise ValueError(f"unknown skeleton {name!r}; known: {', '.join(SKELETONS)}")
+        raise UserError(f"config.data.skeleton={name!r} is unknown; known: {', '.join(SKELETONS)}")
     return SKELETONS[name]

@@ -100,8 +100,12 @@ def weights():
 
 def experiment(golden: Golden, dtype: str) -> tuple[ConfigDict, Skeleton]:
     """config.model and skeleton that a head golden's meta asks for."""
+    return model_config(golden.meta["config"], dtype)
+
+
+def model_config(theirs: dict, dtype: str) -> tuple[ConfigDict, Skeleton]:
+    """config.model and skeleton from the hyper-parameters of a golden or a manifest."""
     config = common.get_config().model
-    theirs = golden.meta["config"]
     config.dtype = dtype
     for key, ours in MODEL_KEYS.items():
         config[ours] = theirs[key]

@@ -1,0 +1,53 @@
+"""Every name and shape of an official state dict has its place in our model, or is known to carry nothing."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+
+from querypose_jax.backbones.backbone import Backbone
+from querypose_jax.backbones.names import backbone_names
+from querypose_jax.models.querypose.model import QueryPose
+from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, head_names
+from tests.parity import goldens
+from tests.parity.test_backbone import BACKBONES
+
+
+def manifests(pattern: str) -> list:
+    found = [pytest.param(path, id=path.stem) for path in sorted(goldens.FOLDER.glob(pattern))]
+    skip = pytest.mark.skip(reason=f"no {pattern} in {goldens.FOLDER.name}/")
+    return found or [pytest.param(None, id="none", marks=skip)]
+
+
+def assert_same_names_and_shapes(abstract: nnx.Module, names: dict, expected: dict[str, list[int]]) -> None:
+    ours = {}
+    for path, leaf in nnx.to_flat_state(nnx.state(abstract)):
+        tensors = names[path].to_official(np.zeros(leaf.shape, np.int8))
+        ours.update(zip(names[path].names, (list(tensor.shape) for tensor in tensors), strict=True))
+    used = {name: shape for name, shape in expected.items() if not KNOWINGLY_UNUSED.search(name)}
+    assert ours == used
+
+
+@pytest.mark.parametrize("path", manifests("manifest_*.json"))
+def test_head_names_and_shapes(path: Path):
+    manifest = json.loads(path.read_text())
+    config, skeleton = goldens.model_config(manifest["config"], "float32")
+
+    def build():
+        model = QueryPose(config, skeleton, pictures_per_group=0, rngs=nnx.Rngs(0))
+        del model.backbone
+        return model
+
+    assert_same_names_and_shapes(nnx.eval_shape(build), head_names(config, skeleton), manifest["shapes"])
+
+
+@pytest.mark.parametrize("path", manifests("backbone_manifest_r*_fpn.json"))
+def test_resnet_names_and_shapes(path: Path):
+    config = ConfigDict(BACKBONES[path.stem.removeprefix("backbone_manifest_")])
+    abstract = nnx.eval_shape(lambda: Backbone(config, jnp.dtype("float32"), nnx.Rngs(0)))
+    shapes = json.loads(path.read_text())["shapes"]
+    assert_same_names_and_shapes(abstract, backbone_names(config), shapes)
