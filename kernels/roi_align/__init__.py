@@ -10,6 +10,7 @@ from kernels.roi_align.gather import roi_align_gather
 # Gathering costs about as much per output cell as a product with this many map positions (two CPU cores, float32,
 # forward and backward: 7.5 ns per gathered number against 150 GFLOP/s, so break-even near 3000 positions per cell row).
 DENSE_POSITIONS_PER_CELL = 3000
+DENSE_NUMBERS = 2**24  # where boxes choose among pictures, a product copies the map of each box: at most this much
 
 
 def roi_align(
@@ -31,6 +32,9 @@ def roi_align(
     Returns:
         The pooled features in the dtype of the pyramid, accumulated in at least float32.
     """
+    pictures, _, _, channels = pyramid[0].shape
     positions = sum(level.shape[1] * level.shape[2] for level in pyramid)
-    path = roi_align_dense if positions <= DENSE_POSITIONS_PER_CELL * cells else roi_align_gather
+    copied = boxes.shape[0] * positions * channels if pictures > 1 else 0
+    is_small = positions <= DENSE_POSITIONS_PER_CELL * cells and copied <= DENSE_NUMBERS
+    path = roi_align_dense if is_small else roi_align_gather
     return path(pyramid, boxes, picture, strides, cells)

@@ -6,12 +6,15 @@ box and masked: cheap while maps are small.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from kernels.roi_align.sampling import SAMPLES, axis_samples, pyramid_level
+
+product = partial(jnp.matmul, precision="highest")  # sampling weights keep their bits on accelerators
 
 
 def tent_matrix(
@@ -51,10 +54,10 @@ def pool_level(
     x = tent_matrix(scaled[:, 0], scaled[:, 2], cells, width).astype(feature.dtype)
     y = jnp.where(is_level[:, None, None], y, 0)
     if pictures == 1:
-        rows = y.reshape(-1, height) @ feature.reshape(height, -1)
+        rows = product(y.reshape(-1, height), feature.reshape(height, -1))
     else:
         select = jax.nn.one_hot(picture, pictures, dtype=feature.dtype)  # a product, so that its backward pass is one
-        rows = y @ (select @ feature.reshape(pictures, -1)).reshape(-1, height, width * channels)
+        rows = product(y, product(select, feature.reshape(pictures, -1)).reshape(-1, height, width * channels))
     rows = rows.reshape(-1, cells, width, channels)
     # A product per row of cells: one product per box would transpose `rows` in memory first.
-    return jnp.matmul(jnp.broadcast_to(x[:, None], (x.shape[0], cells, cells, width)), rows)
+    return product(jnp.broadcast_to(x[:, None], (x.shape[0], cells, cells, width)), rows)

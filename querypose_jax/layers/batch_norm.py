@@ -9,6 +9,11 @@ from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 MOMENTUM = 0.9  # of the running statistics: new = 0.9 old + 0.1 batch
 
 
+def exact_product(a: Float[Array, "I J"], b: Float[Array, "J K"]) -> Float[Array, "I K"]:
+    """A matrix product that accelerators must not round: these are statistics, not features."""
+    return jnp.matmul(a, b, precision="highest")
+
+
 class MaskedBatchNorm(nnx.Module):
     """Batch norm of rows of maps.
 
@@ -47,13 +52,14 @@ class MaskedBatchNorm(nnx.Module):
         member = member.astype(wide.dtype)
         count = member.sum(1, keepdims=True) * (x.shape[1] * x.shape[2])  # [groups, 1]
         safe = jnp.maximum(count, 1)
-        mean = member @ wide.sum((1, 2)) / safe  # [groups, C]
-        deviation = wide - (member.T @ mean)[:, None, None]
-        var = member @ jnp.square(deviation).sum((1, 2)) / safe
+        mean = exact_product(member, wide.sum((1, 2))) / safe  # [groups, C]
+        row_mean = exact_product(member.T, mean)[:, None, None]
+        deviation = wide - row_mean
+        var = exact_product(member, jnp.square(deviation).sum((1, 2))) / safe
         self._update_running(mean, var * count / jnp.maximum(count - 1, 1), count > 0)
         # Padding rows belong to no group: variance 1 keeps them finite.
-        row_var = jnp.where(is_row[:, None], member.T @ var, 1)
-        return (member.T @ mean)[:, None, None], row_var[:, None, None]
+        row_var = jnp.where(is_row[:, None], exact_product(member.T, var), 1)
+        return row_mean, row_var[:, None, None]
 
     def _update_running(self, mean, unbiased_var, is_group):
         used = jnp.maximum(is_group.sum(), 1)

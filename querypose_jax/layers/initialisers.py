@@ -22,7 +22,10 @@ def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) ->
             generator = np.random.Generator(np.random.Philox(seed=np.asarray(bits).ravel().tolist()))
             return draw(generator, tuple(shape)).astype(dtype)
 
-        return jax.pure_callback(on_host, jax.ShapeDtypeStruct(tuple(shape), dtype), jax.random.key_data(key))
+        bits = jax.random.key_data(key)
+        if isinstance(bits, jax.core.Tracer):  # inside jit or eval_shape
+            return jax.pure_callback(on_host, jax.ShapeDtypeStruct(tuple(shape), dtype), bits)
+        return jnp.asarray(on_host(bits))
 
     return init
 

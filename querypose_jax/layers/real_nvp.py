@@ -20,7 +20,14 @@ class CouplingNet(nnx.Module):
         def dense(fan_in, fan_out):
             init = uniform_fan_in(fan_in)
             return nnx.Linear(
-                fan_in, fan_out, kernel_init=init, bias_init=init, dtype=dtype, param_dtype=dtype, rngs=rngs
+                fan_in,
+                fan_out,
+                kernel_init=init,
+                bias_init=init,
+                dtype=dtype,
+                param_dtype=dtype,
+                precision="highest",
+                rngs=rngs,
             )
 
         self.layers = nnx.List([dense(2, hidden), dense(hidden, hidden), dense(hidden, 2)])

@@ -52,6 +52,7 @@ def rle_loss(
     mask = is_labelled[..., None]
     # Masked on the way in and on the way out: a far target of a masked keypoint must not turn into 0 * inf.
     target = jnp.where(mask, target, jax.lax.stop_gradient(xy))
+    sigma = jnp.where(mask, sigma, 1)
     log_phi = log_prob((xy - target) / sigma)[..., None]
     laplace = jnp.log(sigma * math.sqrt(2 * math.pi)) + jnp.abs(target - xy) / (math.sqrt(2) * sigma + SIGMA_EPSILON)
     return jnp.where(mask, jnp.log(sigma) - log_phi + laplace, 0)
