@@ -9,6 +9,7 @@ from querypose_jax.backbones.fpn import FPN
 from querypose_jax.backbones.resnet import BLOCKS, ResNet
 from querypose_jax.backbones.small import SmallTrunk
 from querypose_jax.errors import UserError
+from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.structures import Batch
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB, of 0..255
@@ -28,7 +29,7 @@ def normalise(batch: Batch, dtype: jnp.dtype) -> Float[Array, "B H W 3"]:
 class Backbone(nnx.Module):
     """A trunk (C2..C5) and the pyramid on top of it (P2..P5, all of the same width)."""
 
-    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         self.trunk = build_trunk(config, dtype, rngs)
         self.pyramid = FPN(self.trunk.channels, config.width, dtype, rngs)
 
@@ -36,7 +37,7 @@ class Backbone(nnx.Module):
         return self.pyramid(self.trunk(images, train))
 
 
-def build_trunk(config: ConfigDict, dtype: jnp.dtype, rngs: nnx.Rngs) -> ResNet | SmallTrunk:
+def build_trunk(config: ConfigDict, dtype: jnp.dtype, rngs: Rngs) -> ResNet | SmallTrunk:
     """The trunk that `config.model.backbone` names; UserError for an unknown one."""
     if config.name == "resnet":
         if config.depth not in BLOCKS:

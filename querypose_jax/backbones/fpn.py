@@ -6,13 +6,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.initialisers import kaiming_uniform
+from querypose_jax.layers.initialisers import Rngs, kaiming_uniform
 from querypose_jax.layers.linear import at_least_float32
 
 PYRAMID_STRIDES = (4, 8, 16, 32)  # pixels per cell of P2..P5
 
 
-def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
     """Convolution with bias, map size kept."""
     return nnx.Conv(
         fan_in,
@@ -34,7 +34,7 @@ def double(x: Float[Array, "B h w C"]) -> Float[Array, "B 2*h 2*w C"]:
 class FPN(nnx.Module):
     """1x1 laterals, top-down sums, 3x3 outputs: P2..P5 from C2..C5. The released P6 is never read and not built."""
 
-    def __init__(self, channels: Sequence[int], width: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, channels: Sequence[int], width: int, dtype: jnp.dtype, rngs: Rngs):
         self.laterals = nnx.List([pyramid_conv(c, width, 1, dtype, rngs) for c in channels])
         self.outputs = nnx.List([pyramid_conv(width, width, 3, dtype, rngs) for _ in channels])
 

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from querypose_jax.layers.frozen import FrozenBatchNorm, freeze_convolutions
-from querypose_jax.layers.initialisers import he_normal_fan_out
+from querypose_jax.layers.initialisers import Rngs, he_normal_fan_out
 from querypose_jax.layers.linear import at_least_float32
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per stage
@@ -16,7 +16,7 @@ CHANNELS = (256, 512, 1024, 2048)  # of C2..C5
 class ConvNorm(nnx.Module):
     """Convolution without bias and frozen batch norm; size kept up to the stride."""
 
-    def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
         self.conv = nnx.Conv(
             fan_in,
             fan_out,
@@ -38,7 +38,7 @@ class ConvNorm(nnx.Module):
 class Bottleneck(nnx.Module):
     """1x1, 3x3 (with the stride), 1x1, plus the shortcut, which is projected where the shape changes."""
 
-    def __init__(self, fan_in: int, width: int, fan_out: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, fan_in: int, width: int, fan_out: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
         self.conv1 = ConvNorm(fan_in, width, 1, 1, dtype, rngs)
         self.conv2 = ConvNorm(width, width, 3, stride, dtype, rngs)
         self.conv3 = ConvNorm(width, fan_out, 1, 1, dtype, rngs)
@@ -54,7 +54,7 @@ class ResNet(nnx.Module):
 
     channels = CHANNELS
 
-    def __init__(self, depth: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, depth: int, dtype: jnp.dtype, rngs: Rngs):
         self.stem = ConvNorm(3, 64, 7, 2, dtype, rngs)
         stages, fan_in = [], 64
         for index, (blocks, fan_out) in enumerate(zip(BLOCKS[depth], CHANNELS, strict=True)):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.initialisers import he_normal
+from querypose_jax.layers.initialisers import Rngs, he_normal
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
 STEM = 24
@@ -15,7 +15,7 @@ CHANNELS = (48, 96, 128, 192)  # of C2..C5
 class ConvBatchNorm(nnx.Module):
     """3x3 or 1x1 convolution without bias and trainable batch norm over the whole batch."""
 
-    def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
         param_dtype = at_least_float32(dtype)
         self.conv = nnx.Conv(
             fan_in,
@@ -43,7 +43,7 @@ class Stem(nnx.Module):
     Written as a product with 27-number patches: XLA's CPU convolution takes seven times as long on three channels.
     """
 
-    def __init__(self, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, fan_out: int, dtype: jnp.dtype, rngs: Rngs):
         param_dtype = at_least_float32(dtype)
         self.dtype = dtype
         self.kernel = nnx.Param(he_normal(rngs.params(), (27, fan_out), param_dtype))
@@ -62,7 +62,7 @@ class Stem(nnx.Module):
 class BasicBlock(nnx.Module):
     """Two 3x3 convolutions, the first with stride 2, plus a projected shortcut."""
 
-    def __init__(self, fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs):
         self.conv1 = ConvBatchNorm(fan_in, fan_out, 3, 2, dtype, rngs)
         self.conv2 = ConvBatchNorm(fan_out, fan_out, 3, 1, dtype, rngs)
         self.shortcut = ConvBatchNorm(fan_in, fan_out, 1, 2, dtype, rngs)
@@ -77,7 +77,7 @@ class SmallTrunk(nnx.Module):
 
     channels = CHANNELS
 
-    def __init__(self, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dtype: jnp.dtype, rngs: Rngs):
         self.stem = Stem(STEM, dtype, rngs)
         fans = zip((STEM, *CHANNELS[:-1]), CHANNELS, strict=True)
         self.blocks = nnx.List([BasicBlock(fan_in, fan_out, dtype, rngs) for fan_in, fan_out in fans])

@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import at_least_float32, linear
 
 
 class SelfAttention(nnx.Module):
     """softmax(q k^T / sqrt(C / heads)) v over the tokens axis; head h owns the h-th block of channels."""
 
-    def __init__(self, dim: int, heads: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, heads: int, dtype: jnp.dtype, rngs: Rngs):
         self.heads = heads
         self.dtype = dtype
         self.in_proj = linear(dim, 3 * dim, dtype, rngs, bias="zero")

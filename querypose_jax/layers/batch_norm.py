@@ -66,4 +66,4 @@ class MaskedBatchNorm(nnx.Module):
         weight = jnp.where(is_group.any(), 1 - MOMENTUM, 0.0)
         for running, batch in ((self.mean, mean), (self.var, unbiased_var)):
             new = jnp.where(is_group, batch, 0).sum(0) / used
-            running[...] = running[...] + weight * (new - running[...])
+            running.set_value(running[...] + weight * (new - running[...]))

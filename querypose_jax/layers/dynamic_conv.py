@@ -5,13 +5,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import layer_norm, linear
 
 
 class DynamicConv(nnx.Module):
     """Two per-instance matrices, made from the query, are applied to the tokens of its RoI; gives one vector."""
 
-    def __init__(self, dim: int, hidden: int, tokens: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, hidden: int, tokens: int, dtype: jnp.dtype, rngs: Rngs):
         self.hidden = hidden
         self.dynamic_layer = linear(dim, 2 * dim * hidden, dtype, rngs)
         self.norm1 = layer_norm(hidden, dtype, rngs)

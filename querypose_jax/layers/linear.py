@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.initialisers import uniform_fan_in, xavier_uniform
+from querypose_jax.layers.initialisers import Rngs, uniform_fan_in, xavier_uniform
 
 NORM_EPSILON = 1e-5
 
@@ -18,7 +18,7 @@ def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def linear(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, *, bias: str = "uniform") -> nnx.Linear:
+def linear(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs, *, bias: str = "uniform") -> nnx.Linear:
     """Linear layer, Xavier-uniform kernel; bias: "uniform" (as PyTorch draws it), "zero" or "none"."""
     return nnx.Linear(
         fan_in,
@@ -32,7 +32,7 @@ def linear(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs, *, bias:
     )
 
 
-def layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def layer_norm(dim: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.LayerNorm:
     """LayerNorm over the last axis; the variance is taken in two passes, for accuracy."""
     return nnx.LayerNorm(
         dim,
@@ -44,7 +44,7 @@ def layer_norm(dim: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
     )
 
 
-def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.Conv:
+def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
     """3x3 convolution with bias, size kept, Xavier-uniform kernel."""
     return nnx.Conv(
         fan_in,
@@ -61,7 +61,7 @@ def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.
 class FeedForward(nnx.Module):
     """Two linear layers with a ReLU between; the residual and the norm are the caller's."""
 
-    def __init__(self, dim: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, hidden: int, dtype: jnp.dtype, rngs: Rngs):
         self.expand = linear(dim, hidden, dtype, rngs)
         self.contract = linear(hidden, dim, dtype, rngs)
 
@@ -72,7 +72,7 @@ class FeedForward(nnx.Module):
 class Tower(nnx.Module):
     """`depth` times linear without bias, LayerNorm, ReLU."""
 
-    def __init__(self, dim: int, depth: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, depth: int, dtype: jnp.dtype, rngs: Rngs):
         self.linears = nnx.List([linear(dim, dim, dtype, rngs, bias="none") for _ in range(depth)])
         self.norms = nnx.List([layer_norm(dim, dtype, rngs) for _ in range(depth)])
 

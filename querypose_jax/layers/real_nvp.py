@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.initialisers import uniform_fan_in
+from querypose_jax.layers.initialisers import Rngs, uniform_fan_in
 from querypose_jax.layers.linear import at_least_float32
 
 LEAK = 0.01  # slope of the leaky ReLU below zero
@@ -16,7 +16,7 @@ LEAK = 0.01  # slope of the leaky ReLU below zero
 class CouplingNet(nnx.Module):
     """2 -> hidden -> hidden -> 2 with leaky ReLUs."""
 
-    def __init__(self, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, hidden: int, dtype: jnp.dtype, rngs: Rngs):
         def dense(fan_in, fan_out):
             init = uniform_fan_in(fan_in)
             return nnx.Linear(
@@ -41,7 +41,7 @@ class CouplingNet(nnx.Module):
 class RealNVP(nnx.Module):
     """A stack of affine couplings that alternate between the two coordinates; always in at least float32."""
 
-    def __init__(self, couplings: int, hidden: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, couplings: int, hidden: int, dtype: jnp.dtype, rngs: Rngs):
         dtype = at_least_float32(dtype)
         self.scales = nnx.List([CouplingNet(hidden, dtype, rngs) for _ in range(couplings)])
         self.shifts = nnx.List([CouplingNet(hidden, dtype, rngs) for _ in range(couplings)])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.layers.initialisers import xavier_uniform
+from querypose_jax.layers.initialisers import Rngs, xavier_uniform
 from querypose_jax.layers.linear import at_least_float32
 
 # Output row 2i + a of a stride-2, padding-1 transposed convolution reads two input rows: i-1 and i through kernel rows
@@ -20,7 +20,7 @@ class DoubleUpsample(nnx.Module):
     backend takes 14 times as long for it.
     """
 
-    def __init__(self, dim: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, dtype: jnp.dtype, rngs: Rngs):
         self.dtype = dtype
         self.kernel = nnx.Param(xavier_uniform(rngs.params(), (4, 4, dim, dim), at_least_float32(dtype)))  # h w in out
 

@@ -13,6 +13,7 @@ from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.geometry.boxes import apply_deltas
 from querypose_jax.layers.attention import SelfAttention
 from querypose_jax.layers.dynamic_conv import DynamicConv
+from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import FeedForward, Tower, at_least_float32, layer_norm, linear
 
 PRIOR = 0.01  # class probability at the start of training
@@ -21,7 +22,7 @@ PRIOR = 0.01  # class probability at the start of training
 class BoxDecoder(nnx.Module):
     """Refines boxes and instance queries; predicts class logits. Post-norm throughout."""
 
-    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         dim = config.dim
         self.cells = config.box_roi
         self.dtype = dtype

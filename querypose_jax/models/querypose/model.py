@@ -12,7 +12,7 @@ from kernels.assignment import Matches
 from querypose_jax.backbones.backbone import Backbone, normalise
 from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
 from querypose_jax.geometry.keypoints import to_pixels
-from querypose_jax.layers.initialisers import normal
+from querypose_jax.layers.initialisers import Keys, normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
@@ -40,17 +40,18 @@ class QueryPose(nnx.Module):
         self.skeleton = skeleton
         self.pictures_per_group = pictures_per_group
         self.dtype = jnp.dtype(config.dtype)
+        keys = Keys(rngs.params())
         wide = at_least_float32(self.dtype)
-        self.backbone = Backbone(config.backbone, self.dtype, rngs)
+        self.backbone = Backbone(config.backbone, self.dtype, keys)
         self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
-        self.proposal_queries = nnx.Param(normal()(rngs.params(), (config.num_proposals, config.dim), wide))
+        self.proposal_queries = nnx.Param(normal()(keys.params(), (config.num_proposals, config.dim), wide))
         parts = len(skeleton.parts)
-        self.part_queries = nnx.Param(normal()(rngs.params(), (parts, config.part_dim), wide))
-        self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, rngs) for _ in range(config.stages)])
-        self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, rngs) for _ in range(config.stages)])
+        self.part_queries = nnx.Param(normal()(keys.params(), (parts, config.part_dim), wide))
+        self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, keys) for _ in range(config.stages)])
+        self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, keys) for _ in range(config.stages)])
         share_initial_vectors(self.box_decoders)
         share_initial_vectors(self.pose_decoders)
-        self.flow = RealNVP(config.flow_couplings, config.flow_dim, self.dtype, rngs)
+        self.flow = RealNVP(config.flow_couplings, config.flow_dim, self.dtype, keys)
 
     def __call__(self, batch: Batch, train: bool = False) -> Outputs:
         """Pictures to predictions. In training the people of the batch are matched inside, so its targets are read."""
@@ -175,4 +176,4 @@ def share_initial_vectors(stages: Sequence[nnx.Module]) -> None:
     for stage in stages[1:]:
         for path, variable in nnx.to_flat_state(nnx.state(stage, nnx.Param)):
             if path[-1] == "bias":
-                variable[...] = first[path][...]
+                variable.set_value(first[path][...])

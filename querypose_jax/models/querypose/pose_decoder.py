@@ -14,7 +14,7 @@ from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.layers.attention import SelfAttention
 from querypose_jax.layers.batch_norm import MaskedBatchNorm
 from querypose_jax.layers.dynamic_conv import DynamicConv
-from querypose_jax.layers.initialisers import uniform, uniform_fan_in, xavier_uniform
+from querypose_jax.layers.initialisers import Rngs, uniform, uniform_fan_in, xavier_uniform
 from querypose_jax.layers.linear import (
     FeedForward,
     at_least_float32,
@@ -48,7 +48,7 @@ class PoseState(NamedTuple):
 class SpatialPartEmbedding(nnx.Module):
     """SPEGM, section 3.2: each part attends to its own places of the person's upsampled feature map."""
 
-    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: Rngs):
         self.dtype = dtype
         self.upsample = DoubleUpsample(dim, dtype, rngs)
         self.norm = MaskedBatchNorm(dim, dtype)
@@ -65,7 +65,7 @@ class SpatialPartEmbedding(nnx.Module):
 class SelectiveIteration(nnx.Module):
     """SIM, section 3.3, Eq. 3: two independent gates weigh the new part embedding against the carried part query."""
 
-    def __init__(self, part_dim: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, part_dim: int, dtype: jnp.dtype, rngs: Rngs):
         self.squeeze = linear(part_dim, part_dim // 4, dtype, rngs, bias="none")
         self.norm = layer_norm(part_dim // 4, dtype, rngs)
         self.expand = linear(part_dim // 4, 2 * part_dim, dtype, rngs)
@@ -79,7 +79,7 @@ class SelectiveIteration(nnx.Module):
 class PartResiduals(nnx.Module):
     """One linear map per part from the instance query; stacked, so that all parts are one multiplication."""
 
-    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, dim: int, part_dim: int, parts: int, dtype: jnp.dtype, rngs: Rngs):
         self.dtype = dtype
         wide = at_least_float32(dtype)
         kernels = [xavier_uniform(rngs.params(), (dim, part_dim), wide) for _ in range(parts)]
@@ -95,7 +95,7 @@ class PartResiduals(nnx.Module):
 class KeypointHead(nnx.Module):
     """Two numbers per keypoint from the query of its part: one small matrix per keypoint, in skeleton order."""
 
-    def __init__(self, part_dim: int, skeleton: Skeleton, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, part_dim: int, skeleton: Skeleton, dtype: jnp.dtype, rngs: Rngs):
         self.dtype = dtype
         part_of = {joint: (part, len(joints)) for part, (_, joints) in enumerate(skeleton.parts) for joint in joints}
         joints = range(skeleton.num_keypoints)
@@ -124,7 +124,7 @@ class KeypointHead(nnx.Module):
 class PoseDecoder(nnx.Module):
     """Refines part queries from the person's feature map and regresses keypoints relative to the box."""
 
-    def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: Rngs):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
