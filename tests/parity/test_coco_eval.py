@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +9,9 @@ import pytest
 from querypose_jax.evaluation.coco import keypoint_metrics
 from querypose_jax.evaluation.released_rescore import rescore_results
 from querypose_jax.skeletons import COCO
+from tests.parity import goldens
 
-GOLDEN = os.environ.get("QUERYPOSE_GOLDEN", "")
-FILES = sorted(Path(GOLDEN).glob("coco_eval*.json.gz")) if GOLDEN else []
+FILES = sorted(goldens.FOLDER.glob("coco_eval*.json.gz"))
 TOLERANCE = 1e-6  # of evaluation alone
 RESCORED_TOLERANCE = 1e-4  # with the released step run again
 CASES = [
@@ -22,7 +20,7 @@ CASES = [
     for case in json.loads(gzip.decompress(path.read_bytes()))["cases"]
 ]
 RESCORED = [param for param in CASES if "dt_after" in param.values[0]]
-needs_golden = pytest.mark.skipif(not FILES, reason="QUERYPOSE_GOLDEN names no folder with coco_eval*.json.gz")
+needs_golden = pytest.mark.skipif(not FILES, reason=f"no coco_eval*.json.gz in {goldens.FOLDER.name}/")
 
 
 def expected(stats: dict, tolerance: float):

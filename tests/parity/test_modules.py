@@ -68,8 +68,10 @@ def test_blocks_equal_reference(golden, dtype, record_property):
     check("conv_stack_out", x.transpose(0, 3, 1, 2))
 
     sim = pose.selective_iteration
-    check("sim_out", parts_last(sim(parts_last(array("sim_embed")), parts_last(array("sim_query")))))
-    check("sim_first_out", parts_last(sim(parts_last(array("sim_embed")), parts_last(array("sim_first_query")))))
+    embedding = parts_last(array("sim_embed"))
+    for key in ("sim", "sim_first"):  # the first stage's query is the same for every person
+        queries = jnp.broadcast_to(parts_last(array(f"{key}_query")), embedding.shape)
+        check(f"{key}_out", parts_last(sim(embedding, queries)))
     check("delta_out", apply_deltas(array("delta_deltas"), array("delta_boxes")))
 
 

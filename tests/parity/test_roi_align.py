@@ -21,6 +21,11 @@ def channels_last(x):
     return np.moveaxis(x, 1, -1)
 
 
+def stored_cells(golden, case):
+    """The output sizes (cells per side) a case has."""
+    return [int(key.removeprefix(f"{case}_out")) for key in golden.names(f"{case}_out")]
+
+
 def check(path, pyramid, boxes, picture, strides, cells, cotangent, output, gradients, dtype):
     def pool(pyramid):
         return path(pyramid, jnp.asarray(boxes.astype(dtype)), jnp.asarray(picture), strides, cells)
@@ -33,14 +38,18 @@ def check(path, pyramid, boxes, picture, strides, cells, cotangent, output, grad
         assert_close(actual, channels_last(expected), relative=GRADIENT_TOLERANCE[dtype])
 
 
+def stored_levels(golden):
+    """Numbers of the pyramid's levels, finest first: 2, 3, 4, 5."""
+    return sorted(int(key.removeprefix("fpn_p")) for key in golden.names("fpn_p"))
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("file", goldens.files("roi_align"))
 def test_single_maps_equal_reference(file, path, dtype):
     golden = Golden(file)
-    for case in sorted({key[0] for key in golden.names() if key.endswith("_feat")}):
+    for case in sorted({key.removesuffix("_feat") for key in golden.names() if key.endswith("_feat")}):
         stride = round(1 / float(golden[f"{case}_scale"]))
-        for key in golden.names(f"{case}_out"):
-            cells = int(key.removeprefix(f"{case}_out"))
+        for cells in stored_cells(golden, case):
             check(
                 path,
                 [golden[f"{case}_feat"]],
@@ -49,7 +58,7 @@ def test_single_maps_equal_reference(file, path, dtype):
                 [stride],
                 cells,
                 golden[f"{case}_cot{cells}"],
-                golden[key],
+                golden[f"{case}_out{cells}"],
                 [golden[f"{case}_grad{cells}"]],
                 dtype,
             )
@@ -61,25 +70,25 @@ def test_pyramids_equal_reference(file, path, dtype):
     golden = Golden(file)
     boxes = golden["fpn_boxes"]
     pictures, count = boxes.shape[:2]
-    levels = range(2, 6)
-    cells = golden["fpn_out7"].shape[-1]
-    check(
-        path,
-        [golden[f"fpn_p{level}"] for level in levels],
-        boxes.reshape(-1, 4),
-        np.repeat(np.arange(pictures), count),
-        [1 << level for level in levels],
-        cells,
-        golden["fpn_cot7"],
-        golden["fpn_out7"],
-        [golden[f"fpn_grad_p{level}"] for level in levels],
-        dtype,
-    )
+    levels = stored_levels(golden)
+    for cells in stored_cells(golden, "fpn"):
+        check(
+            path,
+            [golden[f"fpn_p{level}"] for level in levels],
+            boxes.reshape(-1, 4),
+            np.repeat(np.arange(pictures), count),
+            [1 << level for level in levels],
+            cells,
+            golden[f"fpn_cot{cells}"],
+            golden[f"fpn_out{cells}"],
+            [golden[f"fpn_grad_p{level}"] for level in levels],
+            dtype,
+        )
 
 
 @pytest.mark.parametrize("file", goldens.files("roi_align"))
 def test_levels_equal_reference(file, dtype):
     golden = Golden(file)
     for boxes, level in (("fpn_boxes", "fpn_level"), ("edge_boxes", "edge_level")):
-        actual = pyramid_level(jnp.asarray(golden[boxes].reshape(-1, 4).astype(dtype)), 4)
+        actual = pyramid_level(jnp.asarray(golden[boxes].reshape(-1, 4).astype(dtype)), len(stored_levels(golden)))
         assert np.array_equal(actual, golden[level])
