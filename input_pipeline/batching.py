@@ -19,12 +19,12 @@ from input_pipeline.targets import Targets, make_targets
 from input_pipeline.transforms import DRAWS, Geometry, draw_geometry, resize_geometry
 from querypose_jax.errors import UserError
 from querypose_jax.packing import choose_packing
+from querypose_jax.pictures import choose_canvas
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Packing
 
 WORDS_PER_COUNT = 4  # 64-bit words that one count of a Philox counter yields
 SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM = 0, 1 << 62, 1 << 63  # second words of the Philox keys
-CANVAS_STEP = 32  # pixels, the stride of the coarsest pyramid level
 FILLER = -1  # stands for a sample where a batch has no picture left
 
 
@@ -89,11 +89,8 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
     rows = np.arange(annotations.num_pictures)[: evaluation.max_pictures or None]
     geometry = resize_geometry(annotations.size[rows], data.eval_short_side, data.longest_side)
     targets = make_targets(annotations, rows, geometry, get_skeleton(data.skeleton), data.max_people)
-    if evaluation.canvas == "exact":
-        canvases = -(-geometry.final // CANVAS_STEP) * CANVAS_STEP
-    else:
-        ladder = np.array(data.canvases)
-        canvases = ladder[smallest_canvas(geometry.final, data.canvases)]
+    exact = evaluation.canvas == "exact"
+    canvases = np.array([choose_canvas(h, w, data.canvases, exact) for h, w in geometry.final.tolist()]).reshape(-1, 2)
     size = evaluation.batch_size * shards
     samples, batches = Samples(rows, geometry, targets), []
     for canvas in np.unique(canvases, axis=0):

@@ -6,7 +6,6 @@ Looks at data.train_split and data.eval_split. DIR gets report.json and charts. 
 data set from being prepared, 2 when there is nothing to read.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -14,13 +13,15 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from input_pipeline import coco, command_line
+from input_pipeline import coco
 from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
 from input_pipeline.charts import bar_chart
 from input_pipeline.coco_file import find_problems, index_of_content, read_json
 from input_pipeline.findings import Finding, find_in_annotations, find_in_pictures, finding
 from input_pipeline.loader import open_split
 from input_pipeline.statistics import describe, describe_plan
+from querypose_jax import command_line
+from querypose_jax.files import write_json
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
 
@@ -110,7 +111,7 @@ def write_report(report: dict, folder: Path) -> None:
         for name, (labels, series) in charts.items():
             title = f"{split}: {name.replace('_', ' ')}"
             bar_chart(title, labels, series).save(folder / f"{split}_{name}.png")
-    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    write_json(folder / "report.json", report, indent=2)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from absl import flags
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from input_pipeline import command_line
 from input_pipeline.loader import Split, eval_batches, open_split, train_batches
+from querypose_jax import command_line
 from querypose_jax.errors import UserError
 from querypose_jax.structures import Batch
 

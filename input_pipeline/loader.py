@@ -34,7 +34,7 @@ from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.targets import make_batch
 from input_pipeline.transforms import transform_picture
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import read_picture
+from querypose_jax.pictures import lay_on, read_picture
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -236,5 +236,4 @@ def load_picture(split: Split, planned: PlannedBatch, position: int, canvas: np.
     rows, geometry, _ = planned.samples
     row = rows[member]
     picture = read_picture(split.read(row), name=str(split.annotations.file_name[row]))
-    pixels = np.asarray(transform_picture(picture, geometry.at(member)))
-    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    lay_on(canvas, transform_picture(picture, geometry.at(member)))

@@ -1,12 +1,17 @@
-"""Pictures as files and arrays: reading, the resize rule, the canvas. Pillow, as in the released code."""
+"""Pictures as files and arrays: reading, writing, the resize rule, the canvas. Pillow, as in the released code."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import whole_file
+
+CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
+JPEG_QUALITY = 92  # of drawn pictures; below 90 thin coloured limbs smear
 
 
 class PictureError(UserError):
@@ -33,6 +38,12 @@ def read_picture(source: str | Path | bytes, name: str = "") -> Image.Image:
         raise PictureError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
 
 
+def write_jpeg(path: Path, picture: Image.Image) -> None:
+    """Writes a picture as JPEG with full colour resolution, whole or not at all."""
+    with whole_file(path) as temporary:
+        picture.save(temporary, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
+
+
 def resized_shape(height: int, width: int, short: int, longest: float) -> tuple[int, int]:
     """Height and width after scaling the short side to `short` with the long side at most `longest`.
 
@@ -53,9 +64,26 @@ def resize(picture: Image.Image, height: int, width: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
+def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]], exact: bool = False) -> tuple[int, int]:
+    """The canvas (height, width in pixels) on which a resized picture is evaluated or predicted.
+
+    The smallest of `canvases` that holds it; its sides rounded up to 32 pixels where none does, or where `exact`
+    (config.eval.canvas="exact", the released protocol).
+    """
+    holding = [(h * w, h, w) for h, w in canvases if h >= height and w >= width]
+    if holding and not exact:
+        return min(holding)[1:]
+    return -(-height // CANVAS_STEP) * CANVAS_STEP, -(-width // CANVAS_STEP) * CANVAS_STEP
+
+
 def place_on_canvas(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:
     """uint8 [height, width, 3] with the picture at the top left and zeros elsewhere."""
-    pixels = np.asarray(picture)
     canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+    lay_on(canvas, picture)
     return canvas
+
+
+def lay_on(canvas: np.ndarray, picture: np.ndarray | Image.Image) -> None:
+    """Writes a picture to the top left of a canvas, uint8 [H, W, 3]."""
+    pixels = np.asarray(picture)
+    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels

@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("kernels", "configs", "input_pipeline", "querypose_jax")
 
 # Left to right: each level may import the ones before it (and itself).
-CONTRACTS = {
-    "querypose_jax",
-    *(f"querypose_jax.{n}" for n in ("errors", "structures", "skeletons", "packing", "pictures")),
+CONTRACTS = {"querypose_jax"} | {
+    f"querypose_jax.{name}"
+    for name in ("command_line", "errors", "files", "structures", "skeletons", "packing", "pictures")
 }
 LEVELS = ["geometry", "layers", "backbones", "models"]
 TOP = {"training", "evaluation", "inference", "weights", "bench"}

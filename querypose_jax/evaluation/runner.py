@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.evaluation.coco import box_metrics, keypoint_metrics
+from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.results import to_coco_results
-from querypose_jax.inference.writing import write_jpeg, write_json
-from querypose_jax.pictures import resize
+from querypose_jax.pictures import resize, write_jpeg
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Batch, Poses
 
@@ -61,7 +61,7 @@ def evaluate(
                 if image_id in results:
                     raise UserError(f"evaluation: picture {image_id} came twice; each picture must be evaluated once")
                 one = jax.tree.map(lambda field, b=b: field[b : b + 1], poses)
-                if not np.isfinite(one.scores[one.valid]).all():
+                if not (np.isfinite(one.scores).all() and np.isfinite(one.boxes).all()):  # NaN boxes are not valid
                     raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
                 if output_dir and drawn < num_drawn and (image_id in with_people or not with_people):

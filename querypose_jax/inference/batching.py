@@ -8,16 +8,6 @@ from PIL import Image
 from querypose_jax.pictures import place_on_canvas, resize, resized_shape
 from querypose_jax.structures import FILLER_ID, Batch
 
-CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
-
-
-def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The smallest canvas (height, width) that holds a resized picture, else its sides rounded up to 32 pixels."""
-    holding = [(h * w, h, w) for h, w in canvases if h >= height and w >= width]
-    if holding:
-        return min(holding)[1:]
-    return -(-height // CANVAS_STEP) * CANVAS_STEP, -(-width // CANVAS_STEP) * CANVAS_STEP
-
 
 def inference_batch(
     pictures: Sequence[Image.Image],

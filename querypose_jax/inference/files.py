@@ -6,10 +6,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import write_json
 from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
 from querypose_jax.inference.sources import is_many, list_pictures
-from querypose_jax.inference.writing import write_jpeg, write_json
-from querypose_jax.pictures import PictureError
+from querypose_jax.pictures import PictureError, write_jpeg
 
 
 def predict_files(

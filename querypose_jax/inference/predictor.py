@@ -12,13 +12,14 @@ from typing import Any
 
 import jax
 from flax import nnx
+from ml_collections import ConfigDict
 from PIL import Image
 
-from querypose_jax.inference.batching import choose_canvas, inference_batch
+from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
 from querypose_jax.inference.sources import PictureSource, is_many, list_pictures, open_pictures
-from querypose_jax.pictures import PictureError, resized_shape
+from querypose_jax.pictures import PictureError, choose_canvas, resized_shape
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
 DEFAULT_THRESHOLD = 0.3  # score (class probability x mean joint score) from which a person is reported
@@ -40,15 +41,22 @@ class Predictor:
         self._predict = make_predict(graphdef)
 
     @classmethod
-    def from_checkpoint(cls, folder: str | os.PathLike, step: int | None = None) -> "Predictor":
-        """Loads the model of a training run (or of imported weights); `step` None stands for the newest.
+    def from_checkpoint(
+        cls, folder: str | os.PathLike, step: int | None = None, config: ConfigDict | None = None
+    ) -> "Predictor":
+        """Loads the model of a training run (or of imported weights).
+
+        Args:
+            folder: holds config.json and checkpoints/.
+            step: which checkpoint; None stands for the newest.
+            config: in place of the one in config.json, say with another eval.canvas.
 
         Raises:
-            UserError: there is no checkpoint in `folder`, or none of this step.
+            UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
         """
         from querypose_jax.training.checkpoint import load_model  # imports orbax: slow, and only needed here
 
-        config, graphdef, state = load_model(Path(folder), step=step)
+        config, graphdef, state = load_model(Path(folder), step, config)
         return cls(config, graphdef, state, get_skeleton(config.data.skeleton))
 
     def __call__(
@@ -106,9 +114,8 @@ class Predictor:
 
     def _canvas(self, picture: Image.Image) -> tuple[int, int]:
         data = self.config.data
-        ladder = data.canvases if self.config.eval.canvas == "ladder" else ()
         height, width = resized_shape(picture.height, picture.width, data.eval_short_side, data.longest_side)
-        return choose_canvas(height, width, ladder)
+        return choose_canvas(height, width, data.canvases, exact=self.config.eval.canvas == "exact")
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int]) -> Any:
         """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""

@@ -5,7 +5,7 @@ DIR/checkpoints/STEP holds up to three items: `model` (every variable of the mod
 Arrays are stored by name, so that a mismatch can be told in words and any mesh can read them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import querypose_jax
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
 from querypose_jax.training.config_json import model_hash, read_config, write_config
+from querypose_jax.training.results import evaluated_steps, read_results
 from querypose_jax.training.step import TrainState
 
 BEST_BY = "keypoint/AP"
@@ -32,19 +33,19 @@ FOLDER = "checkpoints"
 class Checkpoints:
     """The checkpoints of a run: the newest `keep_last` and the one with the best keypoint AP. Use as a context.
 
-    Saving returns as soon as the arrays are copied from the device; leaving the context waits for the files.
+    Saving returns as soon as the arrays are copied from the device; leaving the context waits for the files. A
+    checkpoint is evaluated after it is written: its score is told by `rank`, those of earlier starts are read from
+    DIR/eval. What is superfluous goes when the next one is complete.
     """
 
     def __init__(self, directory: Path, keep_last: int = 1):
-        keep = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(keep_last),
-                checkpoint_managers.BestN(
-                    get_metric_fn=lambda metrics: metrics[BEST_BY], n=1, keep_checkpoints_without_metrics=False
-                ),
-            ]
-        )
         self.directory = directory
+        self.scores: dict[int, float] = {}
+        for step in evaluated_steps(directory):
+            self.rank(step, read_results(directory, step))
+        keep = checkpoint_managers.AnyPreservationPolicy(
+            [checkpoint_managers.LatestN(keep_last), KeepBest(self.scores)]
+        )
         self.manager = _open(directory, ocp.CheckpointManagerOptions(preservation_policy=keep))
 
     def __enter__(self) -> "Checkpoints":
@@ -58,13 +59,12 @@ class Checkpoints:
         """Step of the newest complete checkpoint, None where there is none."""
         return self.manager.latest_step()
 
-    def save(self, state: TrainState, about: dict[str, Any], metrics: dict[str, float] | None = None) -> None:
+    def save(self, state: TrainState, about: dict[str, Any]) -> None:
         """Starts to write the state under its step.
 
         Args:
             state: what to write; it may be donated to the next step right after.
             about: JSON-able facts that `about` gives back.
-            metrics: results of an evaluation of this step, if any; the best one by keypoint AP is kept.
         """
         step = int(state.step)
         about = about | {"step": step, "code_version": querypose_jax.__version__}
@@ -73,8 +73,16 @@ class Checkpoints:
             training=ocp.args.StandardSave(named_leaves(state.opt_state)),
             about=ocp.args.JsonSave(about),
         )
-        ranked = {BEST_BY: metrics[BEST_BY]} if metrics and BEST_BY in metrics else None
-        self.manager.save(step, args=args, metrics=ranked)
+        self.manager.save(step, args=args)
+
+    def wait(self) -> None:
+        """Returns when everything that was saved is on disk."""
+        self.manager.wait_until_finished()
+
+    def rank(self, step: int, metrics: dict[str, float]) -> None:
+        """Takes note of what an evaluation of a step has found."""
+        if BEST_BY in metrics:
+            self.scores[step] = metrics[BEST_BY]
 
     def about(self) -> dict[str, Any]:
         """The facts that were saved with the newest checkpoint."""
@@ -102,6 +110,19 @@ class Checkpoints:
             rest=_fill(state.rest, model),
             opt_state=_fill(state.opt_state, training),
         )
+
+
+class KeepBest(checkpoint_managers.PreservationPolicy):
+    """Keeps the checkpoint with the highest score so far, the later one of equals; `scores` grows meanwhile."""
+
+    def __init__(self, scores: dict[int, float]):
+        self.scores = scores
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """One answer per checkpoint."""
+        scored = [(self.scores[c.step], c.step) for c in checkpoints if c.step in self.scores]
+        best = max(scored, default=(0, None))[1]
+        return [c.step == best for c in checkpoints]
 
 
 def abstract_model(config: ConfigDict) -> tuple[nnx.GraphDef, nnx.State]:

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import write_json
 
 NAME = "config.json"
 MAY_CHANGE = ("data.root", "data.prepared", "data.workers")  # where and how data is read, not what is read
@@ -16,8 +16,7 @@ MAY_CHANGE = ("data.root", "data.prepared", "data.workers")  # where and how dat
 
 def write_config(directory: Path, config: ConfigDict) -> None:
     """Writes DIR/config.json in one piece, creating DIR where needed."""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_text(directory / NAME, json.dumps(config.to_dict(), indent=2) + "\n")
+    write_json(directory / NAME, config.to_dict(), indent=2)
 
 
 def read_config(directory: Path) -> ConfigDict:
@@ -56,13 +55,6 @@ def check_same_run(directory: Path, config: ConfigDict) -> None:
 def model_hash(config: ConfigDict) -> str:
     """Twelve hex digits that tell two model configurations apart."""
     return hashlib.sha256(json.dumps(config.model.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name, then renames it: it is there completely or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:

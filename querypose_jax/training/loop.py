@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +19,15 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
+from querypose_jax.layers.frozen import Frozen
 from querypose_jax.models.registry import build_model
 from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import Checkpoints, load_weights
+from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves
 from querypose_jax.training.config_json import check_same_run, model_hash, write_config
 from querypose_jax.training.metrics import MetricsLog, Speed, progress_bar
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.results import is_evaluated
 from querypose_jax.training.step import Metrics, TrainState, init_state, make_train_step
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
@@ -48,13 +51,15 @@ def train(
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
     What is logged under a step are the exact values of that step, not averages, so that a continued run can be
-    compared to an uninterrupted one to the bit.
+    compared to an uninterrupted one to the bit. A step is saved before it is evaluated, and logged last: whatever
+    ends a run meanwhile, the next start evaluates and logs the step that it finds unfinished.
 
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
         workdir: gets config.json, checkpoints/, metrics.jsonl and TensorBoard files.
-        evaluate: from the model's state and the step to metrics; called every config.eval.every steps and at the end.
+        evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
+            config.eval.every steps and at the end.
         fingerprint: tells one data set from another; a run is only continued on the same one.
 
     Returns:
@@ -80,55 +85,91 @@ def train(
 
     with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
         # Restore.
-        about = {"data": fingerprint, "model": model_hash(config)}
+        about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}
         if checkpoints.latest_step is not None:
             check_same_data(checkpoints, fingerprint, workdir)
             state = checkpoints.restore(state)
-        elif config.init_from:
-            state = start_from_weights(config.init_from, state)
+        else:
+            drawn = set(named_leaves(state.model))
+            if config.init_from:
+                state, drawn = start_from_weights(config.init_from, state)
+            if main_process:
+                warn_of_frozen(state.rest, drawn)
         if main_process:
             write_config(workdir, config)
 
         start, end = int(state.step), config.train.num_steps
-        if start >= end:
+        unfinished = evaluate is not None and wants_evaluation(config, start) and not is_evaluated(workdir, start)
+        if start >= end and not unfinished:
             return state
-        source, speed = batches(start), Speed()
-        in_flight: deque[tuple[int, Metrics]] = deque()
         with (
-            MetricsLog(workdir, start) if main_process else nullcontext() as log,
+            MetricsLog(workdir, start - 1 if unfinished else start) if main_process else nullcontext() as log,
             progress_bar(start, end, show=main_process) as bar,
         ):
+            if unfinished:
+                finish_step(start, state, restored_values(checkpoints), evaluate, checkpoints, log)
+            source = batches(start) if start < end else iter(())
+            speed, in_flight = Speed(), deque[tuple[int, Metrics]]()
             for step in range(start + 1, end + 1):
                 # Step. The first one compiles: it is waited for, and timed apart.
                 batch = next_batch(source, step)
                 state, metrics = train_step(state, sharding.put_batch(batch, mesh))
                 in_flight.append((step, metrics))
-                evaluates = evaluate is not None and (step == end or is_due(step, config.eval.every))
+                evaluates = evaluate is not None and wants_evaluation(config, step)
                 saves = evaluates or step == end or is_due(step, config.train.checkpoint_every)
                 logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
                 settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bar)
-                values = {}
+                timing = {}
                 if step == start + 1:
-                    values["first_step_seconds"] = speed.restart()
+                    timing["first_step_seconds"] = speed.restart()
                 else:
                     speed.add(config.data.batch_size)
 
-                # Log, evaluate, save.
-                if logs:
-                    values |= {name: float(value) for name, value in metrics.items()}
-                    if speed.pictures:
-                        values["images_per_second"] = speed.read()
-                        bar.set_postfix(
-                            loss=f"{values['loss/total']:.3f}", images=f"{values['images_per_second']:.1f}/s"
-                        )
+                # Save, evaluate, log.
+                values = timing | logged_values(metrics, speed, bar) if logs else {}
                 with speed.excluded():
-                    results = evaluate(state.model, step) if evaluates else None
-                    if logs and log:
-                        log.write(step, values | (results or {}))
                     if saves:
                         check_finite(state)
-                        checkpoints.save(state, about, results)
+                        checkpoints.save(state, about | {"metrics": values})
+                    finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
     return state
+
+
+def logged_values(metrics: Metrics, speed: Speed, bar: tqdm) -> dict[str, float]:
+    """The metrics of a step as numbers, with the speed since the last ones; shows both on the bar."""
+    values = {name: float(value) for name, value in metrics.items()}
+    if speed.pictures:
+        values["images_per_second"] = speed.read()
+        bar.set_postfix(loss=f"{values['loss/total']:.3f}", images=f"{values['images_per_second']:.1f}/s")
+    return values
+
+
+def finish_step(
+    step: int,
+    state: TrainState,
+    values: dict[str, float],
+    evaluate: Evaluate | None,
+    checkpoints: Checkpoints,
+    log: MetricsLog | None,
+) -> None:
+    """What comes after saving: evaluates the step (None: not this one), ranks its checkpoint, logs its values."""
+    if evaluate:
+        checkpoints.wait()  # an evaluation takes long, and may be what ends the run
+        results = evaluate(state.model, step)
+        checkpoints.rank(step, results)
+        values = values | results
+    if log and values:
+        log.write(step, values)
+
+
+def restored_values(checkpoints: Checkpoints) -> dict[str, float]:
+    """What the newest checkpoint's step had to log when it was saved; nothing where there is no checkpoint."""
+    return {} if checkpoints.latest_step is None else checkpoints.about().get("metrics", {})
+
+
+def wants_evaluation(config: ConfigDict, step: int) -> bool:
+    """True for the last step, and every config.eval.every steps before."""
+    return step >= config.train.num_steps or (step > 0 and is_due(step, config.eval.every))
 
 
 def is_due(step: int, every: int) -> bool:
@@ -180,11 +221,22 @@ def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -
         )
 
 
-def start_from_weights(folder: str, state: TrainState) -> TrainState:
-    """The state of step 0 with weights from another run or an import; says what they do not cover."""
+def start_from_weights(folder: str, state: TrainState) -> tuple[TrainState, set[str]]:
+    """The state of step 0 with weights from another run or an import, and the names of the arrays they do not cover."""
     model, untouched = load_weights(folder, state.model)
     if untouched:
         groups = ", ".join(sorted({name.split(".")[0] for name in untouched}))
         print(f"init_from {folder}: {len(untouched)} arrays keep their own start (in {groups})")
     params, rest = nnx.split_state(model, nnx.Param, ...)
-    return replace(state, params=params, rest=rest)
+    return replace(state, params=params, rest=rest), set(untouched)
+
+
+def warn_of_frozen(rest: nnx.State, drawn: set[str]) -> None:
+    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage."""
+    frozen = nnx.filter_state(rest, Frozen)
+    random = [name for name in named_leaves(frozen) if name in drawn and name.endswith("kernel")]
+    if random:
+        print(
+            f"warning: {len(random)} frozen kernels ({random[0]}, ...) are random and will stay so; "
+            "start from trained ones with --config.init_from=DIR"
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from querypose_jax.training.config_json import write_text
+from querypose_jax.files import write_text
 
 NAME = "metrics.jsonl"
 

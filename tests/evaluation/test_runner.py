@@ -121,13 +121,30 @@ def test_twice_missing_or_unknown_pictures_are_errors_without_metrics(tmp_path):
     assert not (tmp_path / "eval").exists()
 
 
-def test_a_model_that_gives_nan_is_an_error_that_names_the_picture():
+@pytest.mark.parametrize("fields", [("scores",), ("boxes",), ("scores", "boxes", "keypoints")])
+def test_a_model_that_gives_nan_is_an_error_that_names_the_picture(fields, tmp_path):
     def broken(batch: Batch) -> Poses:
+        """As decoded: a NaN box is not larger than nothing, so that no query is valid."""
         poses = perfect(batch)
-        return replace(poses, scores=np.where(batch.image_id[:, None] == 8, np.nan, poses.scores))
+        is_broken = batch.image_id == 8
+        changes = {}
+        for name in fields:
+            value = np.array(getattr(poses, name))
+            value[is_broken] = np.nan
+            changes[name] = value
+        return replace(poses, valid=poses.valid & ~is_broken[:, None], **changes)
 
     with pytest.raises(UserError, match="NaN on picture 8"):
-        evaluate(broken, batches(), truth(), COCO, progress=False)
+        evaluate(broken, batches(), truth(), COCO, tmp_path / "eval", num_drawn=0, progress=False)
+    assert not (tmp_path / "eval").exists()
+
+
+def test_nan_on_a_filler_picture_is_nobodys_business():
+    def broken(batch: Batch) -> Poses:
+        poses = perfect(batch)
+        return replace(poses, scores=np.where(batch.image_id[:, None] == FILLER_ID, np.nan, poses.scores))
+
+    assert evaluate(broken, batches(), truth(), COCO, progress=False)["keypoint/AP"] == pytest.approx(1.0)
 
 
 class OnDevice:

@@ -1,22 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from querypose_jax.inference.batching import choose_canvas, inference_batch
+from querypose_jax.inference.batching import inference_batch
 from querypose_jax.structures import FILLER_ID
-
-LADDER = ((512, 864), (608, 800), (864, 512), (1344, 1344))
-
-
-def test_canvas_is_the_smallest_that_holds_the_picture():
-    assert choose_canvas(500, 790, LADDER) == (512, 864)
-    assert choose_canvas(513, 790, LADDER) == (608, 800)
-    assert choose_canvas(800, 500, LADDER) == (864, 512)
-    assert choose_canvas(1000, 1000, LADDER) == (1344, 1344)
-
-
-def test_canvas_beyond_the_ladder_is_the_next_multiple_of_32():
-    assert choose_canvas(1345, 100, LADDER) == (1376, 128)
-    assert choose_canvas(64, 33, ()) == (64, 64)
 
 
 def test_batch_maps_network_pixels_to_original_pixels_and_marks_fillers():

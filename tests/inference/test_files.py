@@ -6,7 +6,6 @@ from PIL import Image
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.files import output_names, predict_files
-from querypose_jax.inference.writing import write_json
 from querypose_jax.pictures import PictureError
 
 
@@ -73,11 +72,3 @@ def test_output_names_never_collide():
     assert len({name.lower() for name in names}) == len(paths)
     assert names[0] == "a.png.jpg"
     assert names[-1] == "c.jpg"
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path):
-    write_json(tmp_path / "x.json", {"a": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(tmp_path / "x.json", {"a": float("nan")})
-    assert listing(tmp_path) == ["x.json"]
-    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}

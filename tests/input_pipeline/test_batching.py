@@ -12,6 +12,7 @@ from input_pipeline import batching
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError
+from querypose_jax.pictures import CANVAS_STEP
 
 
 @pytest.fixture(scope="module")
@@ -155,4 +156,4 @@ def test_a_batch_that_does_not_split_over_the_devices_is_one_clear_line(annotati
 
 @pytest.mark.parametrize("canvas", common.get_config().data.canvases)
 def test_default_canvases_are_multiples_of_the_coarsest_stride(canvas):
-    assert all(side % batching.CANVAS_STEP == 0 for side in canvas)
+    assert all(side % CANVAS_STEP == 0 for side in canvas)

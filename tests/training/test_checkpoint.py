@@ -4,6 +4,7 @@ import pytest
 from flax import nnx
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import write_json
 from querypose_jax.training.checkpoint import Checkpoints, find_step, load_model, load_weights, named_leaves, save_model
 from querypose_jax.training.config_json import write_config
 from querypose_jax.training.optimizer import make_optimizer
@@ -25,10 +26,15 @@ def save_steps(directory, count: int, keep_last: int = 2, scores: dict[int, floa
         for step in range(1, count + 1):
             state = bump(state)
             copy = jax.tree.map(np.array, state)
-            metrics = {"keypoint/AP": scores[step], "box/AP": 0.0} if scores and step in scores else None
-            checkpoints.save(state, {"data": "abc"}, metrics)
+            checkpoints.save(state, {"data": "abc"})
+            if scores and step in scores:
+                checkpoints.rank(step, {"keypoint/AP": scores[step], "box/AP": 0.0})
             state = bump(state) if step == count else state  # donates what is still being written
     return copy
+
+
+def kept(directory) -> list[int]:
+    return sorted(int(path.name) for path in (directory / "checkpoints").iterdir())
 
 
 def test_a_restored_state_is_equal_to_the_bit_although_the_saved_one_was_donated(tmp_path):
@@ -42,9 +48,29 @@ def test_a_restored_state_is_equal_to_the_bit_although_the_saved_one_was_donated
 
 def test_the_last_and_the_best_are_kept(tmp_path):
     save_steps(tmp_path, 6, keep_last=2, scores={2: 0.5, 4: 0.3})
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["2", "5", "6"]
+    assert kept(tmp_path) == [2, 5, 6]
     assert find_step(tmp_path) == 6
     assert find_step(tmp_path, 2) == 2
+
+
+def test_without_scores_only_the_last_are_kept(tmp_path):
+    save_steps(tmp_path, 5, keep_last=2)
+    assert kept(tmp_path) == [4, 5]
+
+
+def test_of_equal_scores_the_later_one_is_the_best(tmp_path):
+    save_steps(tmp_path, 6, keep_last=1, scores={2: 0.5, 4: 0.5, 5: 0.1})
+    assert kept(tmp_path) == [4, 6]
+
+
+def test_the_best_of_earlier_starts_is_known_from_the_files_of_their_evaluations(tmp_path):
+    for step, score in ((1, 0.1), (2, 0.7), (3, 0.2)):
+        write_json(tmp_path / "eval" / str(step) / "metrics.json", {"keypoint/AP": score})
+    save_steps(tmp_path, 5, keep_last=1)
+    assert kept(tmp_path) == [2, 5]
+    (tmp_path / "eval" / "3" / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match="eval/3/metrics.json: not a JSON file"):
+        Checkpoints(tmp_path)
 
 
 def test_loading_a_model_reads_its_configuration_and_weights_only(tmp_path, fake_model):

@@ -3,21 +3,29 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import write_json
+from querypose_jax.layers.frozen import Frozen
 from querypose_jax.training.checkpoint import find_step, save_model
-from querypose_jax.training.loop import NonFiniteError, train
+from querypose_jax.training.loop import NonFiniteError, train, warn_of_frozen
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 pytestmark = pytest.mark.usefixtures("fake_model")
 
 
+def lines(workdir) -> list[dict]:
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert len({line["step"] for line in found}) == len(found)
+    return found
+
+
 def losses(workdir) -> dict[int, float]:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return {line["step"]: line["loss/total"] for line in lines}
+    return {line["step"]: line["loss/total"] for line in lines(workdir)}
 
 
 def test_a_run_logs_the_first_every_second_and_the_last_step(tmp_path):
@@ -75,9 +83,80 @@ def test_evaluation_is_called_when_due_and_at_the_end_and_its_numbers_are_logged
     config.train.keep_last = 1
     train(config, fake_batches(), tmp_path, evaluate)
     assert seen == [3, 6, 9, 12]
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert {line["step"]: line["keypoint/AP"] for line in lines if "keypoint/AP" in line} == {s: 1 / s for s in seen}
+    assert {line["step"]: line["keypoint/AP"] for line in lines(tmp_path) if "keypoint/AP" in line} == {
+        s: 1 / s for s in seen
+    }
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["12", "3"]  # the last, the best
+
+
+def scores_in_files(workdir, seen: list[int], dies_at: int | None = None):
+    """An evaluation that leaves its file, as the real one does; step 6 is the best."""
+
+    def evaluate(model_state, step):
+        assert find_step(workdir, step) == step  # nothing is lost if this fails
+        if step == dies_at:
+            raise KeyboardInterrupt
+        seen.append(step)
+        metrics = {"keypoint/AP": 1.0 - abs(step - 6) / 10}
+        write_json(workdir / "eval" / str(step) / "metrics.json", metrics)
+        return metrics
+
+    return evaluate
+
+
+@pytest.mark.parametrize("dies_at", [3, 6, 12])
+def test_a_run_that_ends_during_an_evaluation_keeps_its_step_and_continues_with_the_evaluation(tmp_path, dies_at):
+    config = fake_config(log_every=1, keep_last=1)
+    config.eval.every = 3
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(config, fake_batches(), whole, scores_in_files(whole, []))
+
+    before, after = [], []
+    with pytest.raises(KeyboardInterrupt):
+        train(config, fake_batches(), parts, scores_in_files(parts, before, dies_at))
+    assert find_step(parts) == dies_at
+    train(config, fake_batches(), parts, scores_in_files(parts, after))
+    assert before + after == [3, 6, 9, 12]
+    assert losses(parts) == losses(whole)
+    assert [line["keypoint/AP"] for line in lines(parts) if "keypoint/AP" in line] == [0.7, 1.0, 0.7, 0.4]
+    for workdir in (whole, parts):
+        assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["12", "6"]
+
+
+def test_a_finished_run_is_evaluated_once(tmp_path):
+    seen = []
+    for _ in range(2):
+        train(fake_config(), fake_batches(), tmp_path, scores_in_files(tmp_path, seen))
+    assert seen == [12]
+    (tmp_path / "eval" / "12" / "metrics.json").unlink()
+    train(fake_config(), fake_batches(), tmp_path, scores_in_files(tmp_path, seen))
+    assert seen == [12, 12]
+    assert list(losses(tmp_path)) == [1, 2, 4, 6, 8, 10, 12]
+
+
+def test_disk_never_holds_more_than_the_last_and_the_best(tmp_path):
+    score, held = scores_in_files(tmp_path, []), {}
+
+    def evaluate(model_state, step):
+        held[step] = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+        return score(model_state, step)
+
+    config = fake_config(keep_last=2)
+    config.eval.every = 2
+    train(config, fake_batches(), tmp_path, evaluate)
+    assert held[10] == [6, 8, 10]
+    assert max(map(len, held.values())) == 3
+
+
+def test_frozen_random_weights_are_warned_of_unless_weights_are_given(tmp_path, capsys):
+    kernel = Frozen(jnp.ones((3, 3)))
+    rest = nnx.state(nnx.Dict(stem=nnx.Dict(kernel=kernel), norm=nnx.Dict(scale=Frozen(jnp.ones(3)))))
+    warn_of_frozen(rest, {"stem.kernel", "norm.scale"})
+    line = capsys.readouterr().out
+    assert line.startswith("warning: 1 frozen kernels (stem.kernel, ...) are random")
+    assert "--config.init_from" in line
+    warn_of_frozen(rest, {"head.kernel"})
+    assert capsys.readouterr().out == ""
 
 
 def test_other_data_or_another_model_is_refused_and_the_run_stays_as_it_was(tmp_path):

@@ -7,10 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-JPEG_QUALITY = 92  # of drawn pictures; below 90 thin coloured limbs smear
-
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -27,14 +23,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file (UTF-8)."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
     """Writes `content` as JSON; raises ValueError on NaN or infinity, which JSON does not have."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=indent, allow_nan=False)
         file.write("\n")
-
-
-def write_jpeg(path: Path, picture: Image.Image) -> None:
-    """Writes a picture as JPEG with full colour resolution."""
-    with whole_file(path) as temporary:
-        picture.save(temporary, format="JPEG", quality=JPEG_QUALITY, subsampling=0)

@@ -1,0 +1,72 @@
+"""What all commands share: flags with a config, bad input as one line on stderr and an exit code."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from querypose_jax.errors import UserError
+
+
+def run(
+    command: Callable[[flags.FlagValues], int | None],
+    description: str,
+    define: Callable[..., None],
+    argv: Sequence[str] | None = None,
+    default_config: str | None = None,
+) -> int:
+    """Parses a command line, runs a command and returns its exit code; 2 (or the error's own) for bad input.
+
+    Args:
+        command: from the parsed flags to an exit code, None for 0.
+        description: what --help prints.
+        define: defines the command's own flags on the flag_values it is given; --config is added.
+        argv: program and arguments; None: those of this process.
+        default_config: file that stands for a missing --config; None: --config must be given.
+    """
+    argv = sys.argv if argv is None else list(argv)
+    if "--help" in argv or "-h" in argv:
+        print(description)
+        return 0
+    try:
+        return command(parse_flags(argv, define, default_config)) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def parse_flags(argv: Sequence[str], define: Callable[..., None], default_config: str | None) -> flags.FlagValues:
+    """The command line as values; raises UserError for an unknown flag, config key or file."""
+    values = flags.FlagValues()
+    for path in (argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")):
+        if not Path(path).is_file():
+            raise UserError(f"command line: {path}: no such config file; those of the library are in configs/")
+    try:
+        define(flag_values=values)
+        config_flags.DEFINE_config_file(
+            "config", default_config, "python file", sys_argv=list(argv), flag_values=values
+        )
+        rest = values(list(argv))[1:]
+    except Exception as error:  # flags and config files fail in many ways; all are the user's
+        raise UserError(
+            f"command line: {one_line(error)}; --help shows the flags, configs/common.py the keys"
+        ) from None
+    if rest:
+        raise UserError(f"command line: unexpected {' '.join(rest)!r}; flags are written --name=value")
+    if values.config is None:
+        raise UserError("command line: --config=FILE is missing")
+    return values
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error without line breaks; an unknown config key is called that."""
+    text = " ".join(str(error).replace("\\n", " ").split())
+    if isinstance(error, KeyError | AttributeError):
+        return "unknown config key " + re.sub(r"[\\'\"]", "", text).replace(" Did you", ", did you").rstrip("?")
+    return text.rstrip(".") or type(error).__name__

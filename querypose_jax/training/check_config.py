@@ -1,0 +1,83 @@
+"""A configuration that cannot work is told in one line before anything is prepared, compiled or written.
+
+What concerns one part only (the depth of a resnet, a grid of proposals, the name of a data set) is checked by that
+part; here is what would otherwise fail late or silently.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+from querypose_jax.pictures import CANVAS_STEP
+from querypose_jax.skeletons import get_skeleton
+
+POSITIVE = (
+    "model.num_proposals", "model.stages", "model.dim", "model.part_dim", "model.heads",
+    "data.batch_size", "data.max_people", "data.block_batches", "data.workers", "data.short_sides",
+    "data.eval_short_side", "data.longest_side", "data.row_ladder", "train.keep_last", "train.log_every",
+    "train.checkpoint_every", "eval.batch_size",
+)  # fmt: skip
+NOT_NEGATIVE = ("train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures")
+ONE_OF = {
+    "optimizer.schedule": ("steps", "cosine"),
+    "matching.solver": ("callback",),
+    "eval.canvas": ("ladder", "exact"),
+}
+
+
+def check_config(config: ConfigDict) -> None:
+    """Looks at the whole configuration of a run; touches no device.
+
+    Raises:
+        UserError: the first thing found, with key, value and what is allowed.
+    """
+    for key in POSITIVE:
+        require(all(v > 0 for v in listed(config, key)), config, key, "must be positive")
+    for key in NOT_NEGATIVE:
+        require(config_value(config, key) >= 0, config, key, "must not be negative")
+    for key, allowed in ONE_OF.items():
+        require(config_value(config, key) in allowed, config, key, f"is unknown; known: {', '.join(allowed)}")
+    check_model(config)
+    canvases = config.data.canvases
+    fitting = len(canvases) and all(len(c) == 2 and all(s > 0 and s % CANVAS_STEP == 0 for s in c) for c in canvases)
+    require(fitting, config, "data.canvases", f"must be pairs (height, width) of multiples of {CANVAS_STEP} pixels")
+    get_skeleton(config.data.skeleton)
+
+
+def check_model(config: ConfigDict) -> None:
+    """The sizes of the model, and that every person of a picture has a query of its own."""
+    dtypes = ("float32", "bfloat16", *(["float64"] if jax.config.jax_enable_x64 else []))
+    require(config.model.dtype in dtypes, config, "model.dtype", f"is unknown; known: {', '.join(dtypes)}")
+    heads = config.model.heads
+    for key in ("model.dim", "model.part_dim"):
+        require(config_value(config, key) % heads == 0, config, key, f"must be a multiple of model.heads={heads}")
+    queries = config.model.num_proposals
+    require(
+        config.data.max_people <= queries,
+        config,
+        "data.max_people",
+        f"is more than model.num_proposals={queries}: keep at most {queries} people, one for each proposal",
+    )
+
+
+def require(holds: Any, config: ConfigDict, key: str, otherwise: str) -> None:
+    """Raises UserError with the key, its value and the reason, unless the condition holds."""
+    if not holds:
+        raise UserError(f"config.{key}={config_value(config, key)!r} {otherwise}")
+
+
+def config_value(config: ConfigDict, key: str) -> Any:
+    """The value under a dotted key."""
+    value = config
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def listed(config: ConfigDict, key: str) -> Sequence[Any]:
+    """The value under a dotted key, one value as a sequence of one."""
+    value = config_value(config, key)
+    return value if isinstance(value, tuple | list) else (value,)

@@ -1,0 +1,51 @@
+"""Configurations that cannot work cost one line; the ones that are shipped pass."""
+
+import jax
+import pytest
+
+from configs import coco_r50, synthetic_tiny
+from querypose_jax.errors import UserError
+from querypose_jax.training.check_config import check_config
+from tests import tiny_run
+
+
+@pytest.mark.parametrize("module", [coco_r50, synthetic_tiny, tiny_run])
+def test_shipped_configurations_pass(module):
+    check_config(module.get_config())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.max_people", 0, r"data.max_people=0 must be positive"),
+        ("data.max_people", 21, r"data.max_people=21 is more than model.num_proposals=20: keep at most 20 people"),
+        ("matching.solver", "lax", r"matching.solver='lax' is unknown; known: callback"),
+        ("eval.canvas", "tight", r"eval.canvas='tight' is unknown; known: ladder, exact"),
+        ("model.dtype", "float16", r"model.dtype='float16' is unknown; known: float32, bfloat16$"),
+        ("model.dtype", "float64", r"model.dtype='float64' is unknown; known: float32, bfloat16$"),
+        ("model.dim", 66, r"model.dim=66 must be a multiple of model.heads=4"),
+        ("model.part_dim", 62, r"model.part_dim=62 must be a multiple of model.heads=4"),
+        ("model.heads", 0, r"model.heads=0 must be positive"),
+        ("data.canvases", ((160, 200),), r"data.canvases=\(\(160, 200\),\) must be pairs .* of multiples of 32"),
+        ("data.canvases", (), r"data.canvases=\(\) must be pairs"),
+        ("data.batch_size", 0, r"data.batch_size=0 must be positive"),
+        ("data.row_ladder", (0, 8), r"data.row_ladder=\(0, 8\) must be positive"),
+        ("eval.batch_size", -1, r"eval.batch_size=-1 must be positive"),
+        ("eval.every", -5, r"eval.every=-5 must not be negative"),
+        ("train.keep_last", 0, r"train.keep_last=0 must be positive"),
+        ("optimizer.schedule", "poly", r"optimizer.schedule='poly' is unknown; known: steps, cosine"),
+        ("data.skeleton", "octopus", r"data.skeleton='octopus' is unknown; known: coco"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named_with_what_is_allowed(key, value, message):
+    config = synthetic_tiny.get_config()
+    config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=rf"^config\.{message}"):
+        check_config(config)
+
+
+def test_double_precision_is_allowed_where_jax_has_it():
+    config = synthetic_tiny.get_config()
+    config.model.dtype = "float64"
+    with jax.enable_x64(True):
+        check_config(config)
