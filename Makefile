@@ -9,8 +9,8 @@ INSTALLED := .venv/.installed
 env: $(INSTALLED)
 
 $(INSTALLED): requirements.txt pyproject.toml
-	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found: install Python 3.11 or newer, or name one with PYTHON=/path/to/python3"; exit 2; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: name Python 3.11 or newer with PYTHON=/path/to/python3"; exit 2; }
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) not found: install Python 3.11, 3.12 or 3.13, or name one with PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { echo "$$($(PYTHON) --version) does not fit: name Python 3.11, 3.12 or 3.13 (tensorflow has no wheels for others yet) with PYTHON=/path/to/python3"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || $(MAKE) --no-print-directory venv-module
 	@echo "installing into .venv (a few minutes the first time)"
 	@$(PYTHON) -m venv .venv

@@ -106,10 +106,10 @@ def pictures_folder(root: Path, split: str) -> Path:
 
 
 def data_key(path: Path, split: str, skeleton: Skeleton) -> str:
-    """Changes with any byte of the annotation file."""
+    """Changes with any byte of the annotation file, and with the format of what is prepared from it."""
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    digest.update(f"{split} {skeleton.name}".encode())
+    digest.update(f"{split} {skeleton.name} {schema.FORMAT_VERSION}".encode())
     return digest.hexdigest()[:12]
 
 

@@ -5,6 +5,10 @@ import tensorflow_datasets as tfds
 
 from input_pipeline.annotations import Annotations, objects_of
 
+# Part of the name of every prepared folder. To be raised with any change of what is read from annotation files, kept
+# in records or in the index beside them: folders of an older version are then prepared anew.
+FORMAT_VERSION = 1
+
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:
     """The picture's file as it is (never re-encoded), and its objects in COCO form."""

@@ -65,10 +65,10 @@ def encode(image: np.ndarray) -> bytes:
 
 
 def data_key(settings: ConfigDict, split: str) -> str:
-    """Changes with the settings and with the code that draws."""
-    drawing_code = Path(people.__file__).read_bytes()
-    described = json.dumps([settings.to_dict(), split, JPEG_QUALITY], sort_keys=True).encode()
-    return hashlib.sha256(described + drawing_code).hexdigest()[:12]
+    """Changes with the settings, with the code that draws and indexes, and with the format of what is prepared."""
+    code = b"".join(Path(path).read_bytes() for path in (people.__file__, __file__))
+    described = json.dumps([settings.to_dict(), split, JPEG_QUALITY, schema.FORMAT_VERSION], sort_keys=True).encode()
+    return hashlib.sha256(described + code).hexdigest()[:12]
 
 
 def index_of(drawings: list[people.Drawing], first_id: int = 0) -> Annotations:

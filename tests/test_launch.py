@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 from flax import nnx
 from PIL import Image
 
 import launch
+from configs import coco_r50
+from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
 from querypose_jax.training.checkpoint import save_model
+from querypose_jax.training.config_json import write_config
 from tests import tiny_run
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +61,7 @@ def imported(tmp_path) -> Path:
         ([TINY, "--config.data.name=imagenet"], "imagenet"),
         ([TINY, "--config.model.name=openpose"], "openpose"),
         ([TINY, "--config.mesh.data=999"], "mesh.data=999"),
+        ([TINY, "--config.data.max_people=5"], "keep at most 4 people, one for each proposal"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, message, fails, tmp_path, monkeypatch):
@@ -121,9 +126,34 @@ def test_a_checkpoint_of_another_model_is_one_line_in_every_mode(fails, imported
     run = f"--workdir={tmp_path}/run"
     assert "another model" in fails(TINY, run, f"--config.init_from={imported}", other, data)
     assert not list(tmp_path.glob("run/checkpoints/*"))
+    predict = ["--mode=predict", f"--workdir={imported}", f"--input={tmp_path}", f"--output={tmp_path}/out"]
+    assert "another model" in fails(*predict, other)
 
 
-def test_predict_needs_neither_tensorflow_nor_the_repository(imported, tmp_path):
+@pytest.mark.parametrize("mode", [["--mode=eval"], ["--mode=predict", "--input=x.jpg", "--output=out"]])
+def test_eval_and_predict_check_the_configuration_of_the_run_with_the_overrides(mode, fails, imported, tmp_path):
+    here = f"--workdir={imported}"
+    assert "eval.canvas='wide' is unknown; known: ladder, exact" in fails(*mode, here, "--config.eval.canvas=wide")
+    assert "model.num_proposals=4" in fails(*mode, here, "--config.data.max_people=20")  # that of the run
+    assert "unknown config key canvaz, did you mean canvas" in fails(*mode, here, "--config.eval.canvaz=exact")
+    assert "config.json: no such file" in fails(*mode, f"--workdir={tmp_path}/nowhere")
+
+
+def test_a_key_that_the_run_does_not_have_is_one_line(fails, tmp_path):
+    write_config(tmp_path, coco_r50.get_config())
+    predict = ["--mode=predict", f"--workdir={tmp_path}", "--input=x.jpg", "--output=out"]
+    line = fails(*predict, "--config.data.synthetic.seed=3")  # the default configuration has it
+    assert "unknown config key" in line
+    assert "synthetic" in line
+
+
+def test_evaluation_refuses_to_run_in_several_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="evaluation runs in one process, not in 2; train with --config.eval.every=0"):
+        launch.make_evaluate(tiny_run.get_config(), tmp_path)
+
+
+def test_predict_needs_neither_tensorflow_nor_the_input_pipeline(imported, tmp_path):
     Image.new("RGB", (80, 60), (90, 120, 60)).save(tmp_path / "grass.png")
     code = (
         "import sys; sys.modules['tensorflow'] = sys.modules['input_pipeline'] = None\n"
@@ -153,10 +183,21 @@ def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
     assert "keypoint" in table
     assert str(run / "eval" / "5" / "pictures") in table
     assert {"metrics.json", "detections.json", "pictures"} == {path.name for path in (run / "eval" / "5").iterdir()}
+    assert table.count("step 5") == 1
     trained = json.loads((run / "eval" / "5" / "metrics.json").read_text())
 
-    assert launch.main(["launch.py", TINY, f"--workdir={run}", data, "--config.train.num_steps=5"]) == 0
-    assert "trained to step 5 already" in capsys.readouterr().out
+    again = ["launch.py", TINY, f"--workdir={run}", data, "--config.train.num_steps=5"]
+    assert launch.main(again) == 0
+    shown = capsys.readouterr().out
+    assert "trained to step 5 already" in shown
+    assert shown.count("keypoint") == table.count("keypoint")  # one table
+
+    (run / "eval" / "5" / "metrics.json").unlink()  # as if killed between saving and evaluating
+    assert launch.main(again) == 0
+    shown = capsys.readouterr().out
+    assert "already" not in shown
+    assert shown.count("keypoint") == table.count("keypoint")
+    assert json.loads((run / "eval" / "5" / "metrics.json").read_text()) == trained
 
     (run / "eval" / "5" / "metrics.json").unlink()
     assert launch.main(["launch.py", f"--workdir={run}", "--mode=eval"]) == 0

@@ -7,7 +7,7 @@ part; here is what would otherwise fail late or silently.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
@@ -49,7 +49,7 @@ def check_config(config: ConfigDict) -> None:
 
 def check_model(config: ConfigDict) -> None:
     """The sizes of the model, and that every person of a picture has a query of its own."""
-    dtypes = ("float32", "bfloat16", *(["float64"] if jax.config.jax_enable_x64 else []))
+    dtypes = ("float32", "bfloat16") if jnp.result_type(float) == jnp.float32 else ("float32", "bfloat16", "float64")
     require(config.model.dtype in dtypes, config, "model.dtype", f"is unknown; known: {', '.join(dtypes)}")
     heads = config.model.heads
     for key in ("model.dim", "model.part_dim"):

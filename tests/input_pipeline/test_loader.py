@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO as CocoApi
 
-from input_pipeline import loader, people
+from input_pipeline import loader, people, schema
 from input_pipeline.synthetic import encode
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import PictureError, read_picture, resize
@@ -179,6 +179,15 @@ def test_a_preparation_that_was_killed_is_redone_and_one_that_is_complete_reused
     assert again.fingerprint == split.fingerprint
     assert again.read(3) == split.read(3)
     assert not partial.exists()
+
+
+@pytest.mark.parametrize("source", ["tiny", "coco"])
+def test_another_format_of_records_is_prepared_anew(source, request, monkeypatch):
+    config = request.getfixturevalue(source)
+    before = loader.open_split(config, "val").name
+    monkeypatch.setattr(schema, "FORMAT_VERSION", schema.FORMAT_VERSION + 1)
+    assert loader.open_split(config, "val").name != before
+    assert len([path for path in Path(config.data.prepared).iterdir() if path.is_dir()]) == 2
 
 
 def nothing_left(config) -> bool:

@@ -1,0 +1,59 @@
+"""What the tests compare, computed on one and on two devices: python -m tests.multi_device.programs FILE.npz.
+
+The number of devices of a process is fixed before its first computation, hence a program of its own.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from kernels.assignment import assign
+from querypose_jax.models.registry import build_model
+from querypose_jax.structures import Packing
+from querypose_jax.training import sharding
+from querypose_jax.training.checkpoint import named_leaves
+from querypose_jax.training.step import init_state, make_train_step
+from tests.models.small_model import people_batch, small_config
+
+RATE = 1.0  # of plain gradient descent: Adam's first step knows the sign of a gradient only
+
+
+def one_step(mesh: Mesh) -> dict[str, np.ndarray]:
+    """Losses of one training step of the full (not the light) version, and what every parameter moves by."""
+    config = small_config(light=False, pose_convs=1, flow_couplings=2)
+    optimizer = optax.sgd(RATE)
+    graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)
+    before = jax.tree.map(np.array, named_leaves(state.model))
+    devices = mesh.shape["data"]
+    step = make_train_step(graphdef, optimizer, optax.constant_schedule(RATE), mesh)
+    batch = people_batch(people=(2, 1, 0, 3), packing=Packing(devices, 8 // devices))
+    state, metrics = step(sharding.replicate(state, mesh), sharding.put_batch(batch, mesh))
+    moved = {f"moved/{name}": np.asarray(leaf) - before[name] for name, leaf in named_leaves(state.model).items()}
+    return moved | {name: np.asarray(value) for name, value in metrics.items()}
+
+
+def matching(mesh: Mesh) -> dict[str, np.ndarray]:
+    """Assignment of four pictures, and the compiled program that found it."""
+    rng = np.random.default_rng(0)
+    cost = rng.normal(size=(4, 9, 5)).astype(np.float32)
+    is_person = np.arange(5) < np.array([5, 0, 2, 4])[:, None]
+    split = sharding.split_batch(mesh)
+    compiled = jax.jit(assign, in_shardings=split, out_shardings=split).lower(cost, is_person).compile()
+    found = compiled(*jax.device_put((cost, is_person), split))
+    return {"query": np.asarray(found.query), "person": np.asarray(found.person), "program": compiled.as_text()}
+
+
+if __name__ == "__main__":
+    results = {}
+    for devices in (1, 2):
+        mesh = sharding.make_mesh(ConfigDict({"data": devices}))
+        with jax.set_mesh(mesh):
+            found = one_step(mesh) | matching(mesh)
+        results |= {f"{devices}/{name}": value for name, value in found.items()}
+    np.savez(Path(sys.argv[1]), **results)

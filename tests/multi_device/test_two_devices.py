@@ -1,0 +1,54 @@
+"""Two devices compute what one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+ROUNDING = 1e-5  # what a bias in front of a softmax, whose gradient is zero, moves by in float32
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> tuple[dict, dict]:
+    """What tests/multi_device/programs.py computes on one device and on two."""
+    path = tmp_path_factory.mktemp("devices") / "results.npz"
+    fast_to_compile = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    flags = f"--xla_force_host_platform_device_count=2 {fast_to_compile}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "tests.multi_device.programs", str(path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with np.load(path, allow_pickle=False) as file:
+        one, two = ({k[2:]: v for k, v in file.items() if k.startswith(prefix)} for prefix in ("1/", "2/"))
+    assert one.keys() == two.keys()
+    return one, two
+
+
+def test_a_training_step_has_the_same_losses(results):
+    one, two = results
+    losses = [name for name in one if name.startswith("loss/")]
+    assert len(losses) == 1 + 2 * 4  # the total, four terms of two stages
+    for name in [*losses, "grad_norm"]:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-4, err_msg=name)
+
+
+def test_a_training_step_moves_parameters_and_statistics_alike(results):
+    one, two = results
+    moved = [name for name in one if name.startswith("moved/")]
+    assert sum(np.abs(one[name]).max() > 0 for name in moved) > 0.8 * len(moved)
+    for name in moved:
+        atol = 1e-3 * np.abs(one[name]).max() + ROUNDING
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=atol, err_msg=name)
+
+
+def test_matching_is_the_same_and_gathers_no_costs(results):
+    one, two = results
+    np.testing.assert_array_equal(two["query"], one["query"])
+    np.testing.assert_array_equal(two["person"], one["person"])
+    assert "callback" in str(two["program"])
+    assert "all-gather" not in str(two["program"])
+    assert "f32[2,9,5]" in str(two["program"])  # each device holds the costs of its two pictures
