@@ -1,4 +1,4 @@
-"""What the tests compare, computed on one and on two devices: python -m tests.multi_device.programs FILE.npz.
+"""What the tests compare, computed on one and on two devices: python -m tests.multi_device.programs NAME FILE.npz.
 
 The number of devices of a process is fixed before its first computation, hence a program of its own.
 """
@@ -50,10 +50,10 @@ def matching(mesh: Mesh) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
+    program = {"one_step": one_step, "matching": matching}[sys.argv[1]]
     results = {}
     for devices in (1, 2):
         mesh = sharding.make_mesh(ConfigDict({"data": devices}))
         with jax.set_mesh(mesh):
-            found = one_step(mesh) | matching(mesh)
-        results |= {f"{devices}/{name}": value for name, value in found.items()}
-    np.savez(Path(sys.argv[1]), **results)
+            results |= {f"{devices}/{name}": value for name, value in program(mesh).items()}
+    np.savez(Path(sys.argv[2]), **results)

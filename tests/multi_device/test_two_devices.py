@@ -12,14 +12,13 @@ ROOT = Path(__file__).parent.parent.parent
 ROUNDING = 1e-5  # what a bias in front of a softmax, whose gradient is zero, moves by in float32
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory) -> tuple[dict, dict]:
-    """What tests/multi_device/programs.py computes on one device and on two."""
-    path = tmp_path_factory.mktemp("devices") / "results.npz"
+def one_and_two(program: str, folder: Path) -> tuple[dict, dict]:
+    """What a function of tests/multi_device/programs.py computes on one device and on two."""
+    path = folder / "results.npz"
     fast_to_compile = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     flags = f"--xla_force_host_platform_device_count=2 {fast_to_compile}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "tests.multi_device.programs", str(path)]
+    command = [sys.executable, "-m", "tests.multi_device.programs", program, str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with np.load(path, allow_pickle=False) as file:
@@ -28,16 +27,23 @@ def results(tmp_path_factory) -> tuple[dict, dict]:
     return one, two
 
 
-def test_a_training_step_has_the_same_losses(results):
-    one, two = results
+@pytest.fixture(scope="module")
+def step(tmp_path_factory) -> tuple[dict, dict]:
+    return one_and_two("one_step", tmp_path_factory.mktemp("step"))
+
+
+@pytest.mark.slow
+def test_a_training_step_has_the_same_losses(step):
+    one, two = step
     losses = [name for name in one if name.startswith("loss/")]
     assert len(losses) == 1 + 2 * 4  # the total, four terms of two stages
     for name in [*losses, "grad_norm"]:
         np.testing.assert_allclose(two[name], one[name], rtol=1e-4, err_msg=name)
 
 
-def test_a_training_step_moves_parameters_and_statistics_alike(results):
-    one, two = results
+@pytest.mark.slow
+def test_a_training_step_moves_parameters_and_statistics_alike(step):
+    one, two = step
     moved = [name for name in one if name.startswith("moved/")]
     assert sum(np.abs(one[name]).max() > 0 for name in moved) > 0.8 * len(moved)
     for name in moved:
@@ -45,8 +51,8 @@ def test_a_training_step_moves_parameters_and_statistics_alike(results):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
-def test_matching_is_the_same_and_gathers_no_costs(results):
-    one, two = results
+def test_matching_is_the_same_and_gathers_no_costs(tmp_path):
+    one, two = one_and_two("matching", tmp_path)
     np.testing.assert_array_equal(two["query"], one["query"])
     np.testing.assert_array_equal(two["person"], one["person"])
     assert "callback" in str(two["program"])
