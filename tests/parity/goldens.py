@@ -7,7 +7,7 @@ import functools
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -58,26 +58,32 @@ LOSS_KEYS = {
     "w_kps": "keypoint_weight",
 }
 
+# For tests of whole heads: float64 shows parity in the fast tier, float32 beside it takes as long again.
+float32_is_slow = pytest.mark.parametrize(
+    "dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)], indirect=True
+)
+
 
 class Golden:
-    """One npz file: `meta` and lazily read arrays."""
+    """One npz file: `meta` and the arrays."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.arrays = np.load(path, allow_pickle=False)
+        with np.load(path, allow_pickle=False) as arrays:
+            self.arrays = dict(arrays)
         self.meta = json.loads(str(self.arrays["meta"]))
 
     def __getitem__(self, key: str) -> np.ndarray:
         return self.arrays[key]
 
     def __contains__(self, key: str) -> bool:
-        return key in self.arrays.files
+        return key in self.arrays
 
     def get(self, key: str, default: np.ndarray) -> np.ndarray:
         return self.arrays.get(key, default)
 
     def names(self, prefix: str = "") -> list[str]:
-        return [key for key in self.arrays.files if key.startswith(prefix)]
+        return [key for key in self.arrays if key.startswith(prefix)]
 
 
 def files(kind: str, **meta) -> list:
@@ -91,6 +97,16 @@ def by_name(paths: Iterable[Path], what: str) -> list:
     """pytest parameters of these paths; where there is none, one that is skipped and says so."""
     skip = pytest.mark.skip(reason=f"no {what} in {FOLDER.name}/")
     return [pytest.param(path, id=path.stem) for path in paths] or [pytest.param(None, id="none", marks=skip)]
+
+
+def head_files(kind: str, is_slow: Callable[[dict], bool]) -> list:
+    """`files` of a kind of head golden; those whose hyper-parameters fulfil `is_slow` are marked slow."""
+    marked = []
+    for parameter in files(kind):
+        path = parameter.values[0]
+        slow = path is not None and is_slow(metas()[path]["config"])
+        marked.append(pytest.param(path, id=parameter.id, marks=[*parameter.marks, *[pytest.mark.slow] * slow]))
+    return marked
 
 
 @functools.cache

@@ -62,13 +62,13 @@ def without_zero_gradients(name, array):
     return array
 
 
-@pytest.mark.parametrize("path", goldens.files("head_train"))
+@goldens.float32_is_slow
+@pytest.mark.parametrize("path", goldens.head_files("head_train", is_slow=lambda c: is_full(c) or c["light"]))
 def test_training_step_equals_reference(path, dtype, record_property):
     golden = Golden(path)
-    if dtype == "float32" and is_full(golden):
+    if dtype == "float32" and is_full(golden.meta["config"]):
         pytest.skip("full size is compared in float64; float32 on the tiny heads")
     outputs, total, terms, gradients, feature_gradients, statistics = train_step(golden, dtype)
-    column = {"float64": 2, "float32": 0}[dtype]
 
     queries, slots = outputs.logits.shape[2], outputs.matches.query.shape[-1]
     assert_same_indices(outputs.matches.query, golden["match_query"], nowhere=queries)
@@ -82,7 +82,7 @@ def test_training_step_equals_reference(path, dtype, record_property):
         "sigma": by_row(np.asarray(outputs.sigma))[:, :rows],
     }
     for key, value in predictions.items():
-        record_property(key, assert_close(value, golden[key], TOLERANCES[key][column], what=key))
+        record_property(key, assert_close(value, golden[key], TOLERANCES[key][dtype], what=key))
 
     for key in golden.names("raw/"):
         name = key.removeprefix("raw/")
@@ -138,7 +138,7 @@ def assert_same_feature_gradients(golden, gradients, dtype):
 def test_row_budget_changes_no_loss(path):
     """Packed rows beyond the people, and a larger budget, leave the losses and gradients as they are."""
     golden = Golden(path)
-    if is_full(golden):
+    if is_full(golden.meta["config"]):
         pytest.skip("shown on the tiny heads")
     with jax.enable_x64(True):
         model = goldens.head(golden, "float64")
