@@ -39,8 +39,13 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone = ConfigDict(
         dict(
-            name="resnet",  # resnet | small
+            name="resnet",  # resnet | hrnet | swin | small
             depth=50,  # resnet: 50 | 101
+            branch_width=32,  # hrnet: channels of the finest branch, 32 | 48
+            pyramid="plain",  # hrnet: plain (released with width 32) | v1 (released with width 48)
+            size="T",  # swin: T | B | L
+            drop_path=0.2,  # swin: probability that the last block is skipped for a picture in training, official
+            remat=False,  # resnet, hrnet, swin: True computes blocks again in the backward pass, which saves memory
             width=256,  # pyramid channels
         )
     )
@@ -106,7 +111,7 @@ def get_config() -> ConfigDict:
             log_every=50,  # steps
             checkpoint_every=5000,  # steps
             keep_last=2,  # checkpoints, beside the best one
-            pictures_per_group=2,  # pictures that share batch-norm statistics in the pose decoder; 0 = the whole batch
+            pictures_per_group=2,  # pictures that share batch-norm statistics (pose decoder, hrnet); 0 = all
         )
     )
 
@@ -124,3 +129,10 @@ def get_config() -> ConfigDict:
     config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host
     config.mesh = ConfigDict(dict(data=-1))  # devices along the batch; -1 = all
     return config
+
+
+def is_light(variant: str) -> bool:
+    """What `file.py:light` and `file.py:full` set config.model.light to; ValueError for another variant."""
+    if variant not in ("light", "full"):
+        raise ValueError(f"variant {variant!r} is unknown; known: light, full")
+    return variant == "light"
