@@ -122,14 +122,22 @@ SOURCES = {"coco": _coco_source, "synthetic": _synthetic_source}
 
 
 def train_batches(
-    config: ConfigDict, split: Split, *, start_step: int, shards: int, process_index: int = 0, process_count: int = 1
+    config: ConfigDict,
+    split: Split,
+    *,
+    start_step: int,
+    shards: int,
+    stop_step: int | None = None,
+    process_index: int = 0,
+    process_count: int = 1,
 ) -> Iterator[Batch]:
-    """Batches start_step, start_step + 1, ... without end; each process receives its block of every batch's rows.
+    """Batches start_step, start_step + 1, ...; each process receives its block of every batch's rows.
 
     Args:
         config: groups data and train (seed) are read.
         split: from open_split.
         start_step: first step.
+        stop_step: the step before which they end; None: they never do.
         shards: devices of all processes together; must divide data.batch_size, a multiple of process_count.
         process_index: this process among process_count.
         process_count: processes that share a batch.
@@ -138,7 +146,7 @@ def train_batches(
     share = _share(config.data.batch_size, shards, process_index, process_count)
     length = share.stop - share.start
     steps = itertools.count(start_step)
-    first, last = start_step * length, np.iinfo(np.int64).max
+    first, last = start_step * length, np.iinfo(np.int64).max if stop_step is None else stop_step * length
     images = _start(_images(config, split, plan, share, first, last))
     for step, image in zip(steps, images, strict=False):
         yield _finish(config, split, plan(step), share, image)

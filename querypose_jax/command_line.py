@@ -45,7 +45,7 @@ def parse_flags(argv: Sequence[str], define: Callable[..., None], default_config
     """The command line as values; raises UserError for an unknown flag, config key or file."""
     values = flags.FlagValues()
     for path in (argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")):
-        if not Path(path).is_file():
+        if not Path(path.split(":")[0]).is_file():  # what follows the colon names a variant
             raise UserError(f"command line: {path}: no such config file; those of the library are in configs/")
     try:
         define(flag_values=values)

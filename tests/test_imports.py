@@ -74,6 +74,8 @@ def allowed(importer: str, imported: str) -> bool:
         return is_in(imported, "input_pipeline") or imported in CONTRACTS
     if is_in(imported, "kernels"):
         return room(importer) not in ("", "geometry")
+    if is_in(importer, "querypose_jax.bench") and is_in(imported, "input_pipeline"):
+        return True  # it measures the pipeline
     if not is_in(imported, "querypose_jax"):
         return False  # neither configs nor input_pipeline nor launch
     here, there = room(importer), room(imported)

@@ -1,0 +1,1 @@
+"""The tables of docs/benchmarks.md, each made by one command."""
