@@ -1,10 +1,12 @@
 """Keypoint sets: names, left/right pairs, OKS sigmas, edges to draw, and the parts a pose decoder regresses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from querypose_jax.errors import UserError
+
+DEFAULT_SIGMA = 0.1  # where nobody has measured how exactly people place a joint; COCO's lie between 0.025 and 0.107
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class Skeleton:
         indices = set(range(self.num_keypoints))
         if len(self.sigmas) != self.num_keypoints:
             raise ValueError(f"skeleton {self.name}: {len(self.sigmas)} sigmas for {self.num_keypoints} keypoints")
+        if not all(sigma > 0 for sigma in self.sigmas):
+            raise ValueError(f"skeleton {self.name}: sigmas must be positive")
+        paired = [j for pair in self.flip_pairs for j in pair]
+        if len(set(paired)) < len(paired):
+            raise ValueError(f"skeleton {self.name}: a keypoint is in two flip pairs")
         named = [j for pair in (*self.edges, *self.flip_pairs) for j in pair]
         if not set(named) <= indices:
             raise ValueError(f"skeleton {self.name}: edges or flip pairs name keypoints outside 0..{len(indices) - 1}")
@@ -108,8 +115,63 @@ CROWDPOSE = Skeleton(
 SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
 
 
-def get_skeleton(name: str) -> Skeleton:
-    """Looks a skeleton up by name; raises UserError with the known names."""
-    if name not in SKELETONS:
-        raise UserError(f"config.data.skeleton={name!r} is unknown; known: {', '.join(SKELETONS)}")
-    return SKELETONS[name]
+def get_skeleton(described: str | Mapping) -> Skeleton:
+    """The skeleton that config.data.skeleton gives: the name of one of SKELETONS, or a group that describes one.
+
+    Raises:
+        UserError: an unknown name (the known ones are listed), or a description that does not fit together.
+    """
+    if not isinstance(described, str):
+        return described_skeleton(described)
+    if described not in SKELETONS:
+        raise UserError(
+            f"config.data.skeleton={described!r} is unknown; known: {', '.join(SKELETONS)}, or a group that describes "
+            "one (docs/custom_data.md)"
+        )
+    return SKELETONS[described]
+
+
+def described_skeleton(group: Mapping) -> Skeleton:
+    """A skeleton of the user's own; joints are called by their names.
+
+    Args:
+        group: `names` of the K joints in the order of the annotation file, and, as wanted, `name`, `sigmas` (K
+            numbers), `flip_pairs` and `edges` (pairs of joints), `parts` (pairs of a part's name and its joints;
+            default: one part per joint).
+
+    Raises:
+        UserError: an unknown key, a joint that `names` lacks, or numbers that do not fit.
+    """
+    unknown = sorted(set(group) - {"name", "names", "sigmas", "flip_pairs", "edges", "parts"})
+    names = tuple(group.get("names", ()))
+    if unknown or not names or len(set(names)) < len(names):
+        problem = f"has the unknown key {unknown[0]!r}" if unknown else "needs names, one for each joint, all different"
+        raise UserError(f"config.data.skeleton {problem}")
+    place = {joint: j for j, joint in enumerate(names)}
+
+    def joints(key: str, called: Sequence[str]) -> tuple[int, ...]:
+        for joint in called:
+            if joint not in place:
+                raise UserError(f"config.data.skeleton.{key} names the joint {joint!r}; names has {', '.join(names)}")
+        return tuple(place[joint] for joint in called)
+
+    def pairs(key: str) -> tuple[tuple[int, ...], ...]:
+        found = tuple(joints(key, pair) for pair in group.get(key, ()))
+        if any(len(set(pair)) != 2 for pair in found):
+            raise UserError(f"config.data.skeleton.{key} must be pairs of two different joints")
+        return found
+
+    parts = group.get("parts", ()) or tuple((joint, (joint,)) for joint in names)
+    try:
+        return Skeleton(
+            name=group.get("name", "custom"),
+            names=names,
+            flip_pairs=pairs("flip_pairs"),
+            sigmas=tuple(group.get("sigmas", ()) or (DEFAULT_SIGMA,) * len(names)),
+            edges=pairs("edges"),
+            parts=tuple((part, joints("parts", called)) for part, called in parts),
+        )
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"config.data.skeleton: {error}") from None

@@ -1,0 +1,56 @@
+"""Skeletons described in a configuration."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+from querypose_jax.skeletons import COCO, DEFAULT_SIGMA, get_skeleton
+
+FISH = dict(
+    name="fish",
+    names=("mouth", "left_fin", "right_fin", "tail"),
+    sigmas=(0.05, 0.1, 0.1, 0.08),
+    flip_pairs=(("left_fin", "right_fin"),),
+    edges=(("mouth", "tail"), ("left_fin", "right_fin")),
+    parts=(("fins", ("right_fin", "left_fin")), ("ends", ("mouth", "tail"))),
+)
+
+
+def test_a_described_skeleton_counts_joints_in_the_order_of_the_file():
+    fish = get_skeleton(ConfigDict(FISH))
+    assert (fish.name, fish.num_keypoints, fish.sigmas) == ("fish", 4, FISH["sigmas"])
+    assert fish.flip_index == (0, 2, 1, 3)
+    assert fish.edges == ((0, 3), (1, 2))
+    assert fish.part_order == (2, 1, 0, 3)
+
+
+def test_without_parts_every_joint_is_a_part_of_its_own_and_names_are_enough():
+    plain = get_skeleton(dict(names=("a", "b", "c")))
+    assert plain.parts == (("a", (0,)), ("b", (1,)), ("c", (2,)))
+    assert plain.sigmas == (DEFAULT_SIGMA,) * 3
+    assert plain.flip_index == (0, 1, 2)
+
+
+def test_the_known_ones_go_by_their_names():
+    assert get_skeleton("coco") is COCO
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(names=()), "needs names"),
+        (dict(names=("mouth", "mouth", "x", "y")), "all different"),
+        (dict(bones=()), "unknown key 'bones'"),
+        (dict(edges=(("mouth", "gill"),)), "skeleton.edges names the joint 'gill'; names has mouth, left_fin"),
+        (dict(flip_pairs=(("tail", "tail"),)), "flip_pairs must be pairs of two different joints"),
+        (dict(flip_pairs=(("tail", "mouth"), ("tail", "left_fin"))), "in two flip pairs"),
+        (dict(sigmas=(0.1, 0.1)), "2 sigmas for 4 keypoints"),
+        (dict(sigmas=(0.1, 0.1, 0.0, 0.1)), "sigmas must be positive"),
+        (dict(parts=(("ends", ("mouth", "tail")),)), "parts must hold every keypoint exactly once"),
+        (dict(parts=("mouth", "tail")), "config.data.skeleton: "),
+    ],
+)
+def test_a_description_that_does_not_fit_together_is_one_line(changes, message):
+    with pytest.raises(UserError, match=message) as error:
+        get_skeleton(ConfigDict(FISH | changes))
+    assert "\n" not in str(error.value)
