@@ -66,7 +66,12 @@ def parse_flags(argv: Sequence[str], define: Callable[..., None], default_config
 
 def one_line(error: Exception) -> str:
     """The message of an error without line breaks; an unknown config key is called that."""
-    text = " ".join(str(error).replace("\\n", " ").split())
+    text = str(error)
+    if "Traceback" in text:  # from inside a config file: what it raised is in the last line
+        text = text.strip().splitlines()[-1].split(": ", 1)[-1]
+        if "get_config() takes 0 positional arguments" in text:
+            text = "this config file has no variants; leave out what follows the colon"
+    text = " ".join(text.replace("\\n", " ").split())
     if isinstance(error, KeyError | AttributeError):
         return "unknown config key " + re.sub(r"[\\'\"]", "", text).replace(" Did you", ", did you").rstrip("?")
     return text.rstrip(".") or type(error).__name__

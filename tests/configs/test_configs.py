@@ -1,0 +1,62 @@
+"""Every config of the library is valid, and its variants are what their names say."""
+
+from pathlib import Path
+
+import pytest
+
+from querypose_jax import command_line
+from querypose_jax.training.check_config import check_config
+
+CONFIGS = sorted(path for path in Path("configs").glob("*.py") if path.name not in ("__init__.py", "common.py"))
+
+
+def load(argument: str):
+    configs = []
+
+    def keep(options) -> None:
+        configs.append(options.config)
+
+    assert command_line.run(keep, "", lambda **values: None, ["launch.py", f"--config={argument}"]) == 0
+    return configs[0]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_passes_the_checks_and_shows_its_command(path):
+    check_config(load(str(path)))
+    assert f"--config={path}" in path.read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize("name", ["r50", "r101", "hrnet_w32", "hrnet_w48", "swin_t", "swin_b", "swin_l"])
+def test_light_and_full_are_variants_and_the_default_is_the_released_one(name):
+    path = f"configs/coco_{name}.py"
+    assert load(f"{path}:light").model.light and not load(f"{path}:full").model.light
+    assert load(path).model.light == (name == "hrnet_w32")
+
+
+@pytest.mark.parametrize(
+    ("name", "milestones", "steps"),
+    [
+        ("r50", (110_000, 130_000), 140_000),
+        ("hrnet_w32", (220_000, 260_000), 280_000),
+        ("hrnet_w48", (220_000, 260_000), 280_000),
+        ("swin_l", (220_000, 260_000), 280_000),
+        ("swin_t", (210_000, 250_000), 270_000),
+        ("swin_b", (210_000, 250_000), 270_000),
+    ],
+)
+def test_schedules_are_the_released_ones(name, milestones, steps):
+    config = load(f"configs/coco_{name}.py")
+    assert (config.optimizer.milestones, config.train.num_steps) == (milestones, steps)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("configs/coco_r50.py:small", "variant 'small' is unknown; known: light, full"),
+        ("configs/synthetic_tiny.py:light", "this config file has no variants; leave out what follows the colon"),
+    ],
+)
+def test_a_variant_that_does_not_exist_is_one_line(argument, message, capsys):
+    code = command_line.run(print, "", lambda **values: None, ["launch.py", f"--config={argument}"])
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1 and "Traceback" not in error
