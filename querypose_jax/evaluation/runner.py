@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.evaluation.coco import box_metrics, keypoint_metrics
+from querypose_jax.evaluation.gather import Found, tell
 from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.results import to_coco_results
@@ -19,7 +20,7 @@ from querypose_jax.structures import FILLER_ID, Batch, Poses
 
 
 def evaluate(
-    predict: Callable[[Batch], Poses],
+    predict: Callable[[Batch], Poses | Found],
     batches: Iterable[Batch],
     ground_truth: dict,
     skeleton: Skeleton,
@@ -31,8 +32,12 @@ def evaluate(
 ) -> dict[str, float]:
     """Predicts every picture once and scores keypoints and boxes by the COCO protocol.
 
+    In several processes each calls this with its part of every batch. All follow the same pictures, so that all stop
+    at the same error; process 0 draws, scores and writes.
+
     Args:
-        predict: poses of a batch, original pixels, leading B; on the device or numpy.
+        predict: poses of a batch, original pixels, leading B; on the device or numpy. Where other processes predict
+            parts of the batch: (image_id, poses) of the whole, see `gather.gathering`.
         batches: each picture of the evaluation once, in any order; fillers have image_id FILLER_ID.
         ground_truth: COCO annotations; only those of the pictures that came count.
         skeleton: the keypoints of model and annotations.
@@ -53,9 +58,11 @@ def evaluate(
     with_people = {person["image_id"] for person in ground_truth["annotations"]}
     results: dict[int, list[dict]] = {}
     drawn = 0
-    with tqdm(total=num_pictures, unit="picture", desc="eval", disable=not progress) as bar:
-        for batch, poses in _one_behind(predict, batches):
-            for b, image_id in enumerate(map(int, np.asarray(batch.image_id))):
+    main_process = jax.process_index() == 0
+    with tqdm(total=num_pictures, unit="picture", desc="eval", disable=not (progress and main_process)) as bar:
+        for batch, ids, poses in _one_behind(predict, batches):
+            own = len(batch.image_id) if main_process else 0  # rows whose pixels are at hand
+            for b, image_id in enumerate(map(int, ids)):
                 if image_id == FILLER_ID:
                     continue
                 if image_id in results:
@@ -64,7 +71,7 @@ def evaluate(
                 if not (np.isfinite(one.scores).all() and np.isfinite(one.boxes).all()):  # NaN boxes are not valid
                     raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
-                if output_dir and drawn < num_drawn and (image_id in with_people or not with_people):
+                if output_dir and b < own and drawn < num_drawn and (image_id in with_people or not with_people):
                     picture = draw_evaluated(batch, b, one, skeleton, draw_threshold)
                     write_jpeg(output_dir / "pictures" / f"{image_id}.jpg", picture)
                     drawn += 1
@@ -75,11 +82,15 @@ def evaluate(
     # By image id, inside a picture by query: ties between scores fall the same way whatever the batches were.
     detections = [result for image_id in sorted(results) for result in results[image_id]]
     truth = restrict(ground_truth, results.keys())
-    metrics = keypoint_metrics(truth, detections, skeleton) | box_metrics(truth, detections)
-    if output_dir:
-        write_json(output_dir / "detections.json", detections)
-        write_json(output_dir / "metrics.json", metrics, indent=2)
-    return metrics
+
+    def score() -> dict[str, float]:
+        metrics = keypoint_metrics(truth, detections, skeleton) | box_metrics(truth, detections)
+        if output_dir:
+            write_json(output_dir / "detections.json", detections)
+            write_json(output_dir / "metrics.json", metrics, indent=2)
+        return metrics
+
+    return tell(score)
 
 
 def restrict(ground_truth: dict, image_ids: Iterable[int]) -> dict:
@@ -106,13 +117,16 @@ def draw_evaluated(batch: Batch, b: int, poses: Poses, skeleton: Skeleton, thres
     return draw_poses(picture, *(field[0][kept] for field in fields), skeleton, threshold)
 
 
-def _one_behind(predict: Callable[[Batch], Poses], batches: Iterable[Batch]) -> Iterator[tuple[Batch, Poses]]:
-    """(batch, numpy poses) one step late: the host handles a batch while the device works on the next one."""
+def _one_behind(
+    predict: Callable[[Batch], Poses | Found], batches: Iterable[Batch]
+) -> Iterator[tuple[Batch, np.ndarray, Poses]]:
+    """(batch, numpy image_id and poses) one step late: the host handles a batch while the device works on the next."""
     waiting = None
     for batch in batches:
-        started = batch, predict(batch)
+        found = predict(batch)
+        started = batch, found if isinstance(found, tuple) else (batch.image_id, found)
         if waiting:
-            yield waiting[0], jax.device_get(waiting[1])
+            yield waiting[0], *jax.device_get(waiting[1])
         waiting = started
     if waiting:
-        yield waiting[0], jax.device_get(waiting[1])
+        yield waiting[0], *jax.device_get(waiting[1])
