@@ -77,3 +77,5 @@ class Poses:
     keypoints: Float[AnyArray, "*B N K 2"]
     """x, y, continuous pixel coordinates; they may lie outside the picture."""
     keypoint_scores: Float[AnyArray, "*B N K"]
+    spread: Float[AnyArray, "*B N K 2"] | None = None
+    """Predicted scale of the error of x and y; None where a model does not tell."""

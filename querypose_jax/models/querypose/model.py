@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from kernels.assignment import Matches
@@ -34,7 +34,8 @@ class QueryPose(nnx.Module):
         Args:
             config: `config.model`.
             skeleton: its parts shape the pose decoder.
-            pictures_per_group: how many pictures share batch-norm statistics in the pose decoder; 0 = the whole batch.
+            pictures_per_group: how many pictures share batch-norm statistics in the pose decoder and in an hrnet; 0 =
+                the whole batch.
         """
         self.config = FrozenConfigDict(config)
         self.skeleton = skeleton
@@ -42,7 +43,7 @@ class QueryPose(nnx.Module):
         self.dtype = jnp.dtype(config.dtype)
         keys = Keys(rngs.params())
         wide = at_least_float32(self.dtype)
-        self.backbone = Backbone(config.backbone, self.dtype, keys)
+        self.backbone = Backbone(config.backbone, self.dtype, keys, pictures_per_group)
         self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
         self.proposal_queries = nnx.Param(normal()(keys.params(), (config.num_proposals, config.dim), wide))
         parts = len(skeleton.parts)
@@ -53,9 +54,12 @@ class QueryPose(nnx.Module):
         share_initial_vectors(self.pose_decoders)
         self.flow = RealNVP(config.flow_couplings, config.flow_dim, self.dtype, keys)
 
-    def __call__(self, batch: Batch, train: bool = False) -> Outputs:
-        """Pictures to predictions. In training the people of the batch are matched inside, so its targets are read."""
-        pyramid = self.backbone(normalise(batch, self.dtype), train)
+    def __call__(self, batch: Batch, train: bool = False, key: Key[Array, ""] | None = None) -> Outputs:
+        """Pictures to predictions. In training the people of the batch are matched inside, so its targets are read.
+
+        `key` is for what is drawn in a training step (drop path of a swin); without one nothing is dropped.
+        """
+        pyramid = self.backbone(normalise(batch, self.dtype), train, key)
         return self.cascade(pyramid, batch, train)
 
     def cascade(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, train: bool) -> Outputs:
@@ -141,6 +145,7 @@ class QueryPose(nnx.Module):
         clipped = jnp.clip(corners, 0, limit).reshape(boxes.shape)
         keypoint_scores = 1 - outputs.sigma[-1].mean(-1)
         is_box = jnp.all(clipped[..., 2:] > clipped[..., :2], -1)
+        size = (boxes[..., 2:] - boxes[..., :2]) * jnp.abs(affine[:, None, (0, 1), (0, 1)])  # of the box the pose is in
         return Poses(
             scores=jax.nn.sigmoid(logits.max(-1)) * keypoint_scores.mean(-1),
             labels=logits.argmax(-1).astype(jnp.int32),
@@ -148,6 +153,7 @@ class QueryPose(nnx.Module):
             boxes=clipped,
             keypoints=apply_affine(affine, keypoints),
             keypoint_scores=keypoint_scores,
+            spread=outputs.sigma[-1] * size[..., None, :],
         )
 
 

@@ -56,10 +56,16 @@ class SpatialPartEmbedding(nnx.Module):
         self.project = linear(dim, part_dim, dtype, rngs, bias="zero")
 
     def __call__(self, features: Float[Array, "Q h w C"], groups: RowGroups | None) -> Float[Array, "Q M P"]:
+        x, weights = self.attend(features, groups)
+        return self.project(jnp.einsum("qhwm,qhwc->qmc", weights, x))
+
+    def attend(
+        self, features: Float[Array, "Q h w C"], groups: RowGroups | None = None
+    ) -> tuple[Float[Array, "Q H W C"], Float[Array, "Q H W M"]]:
+        """The upsampled features and the attention map of each part, which sums to 1 over its places."""
         x = jax.nn.relu(self.norm(self.upsample(features), *(groups or ())))
         maps = self.attention(x).astype(at_least_float32(self.dtype))
-        weights = jax.nn.softmax(maps, (1, 2)).astype(self.dtype)  # over all places of a map
-        return self.project(jnp.einsum("qhwm,qhwc->qmc", weights, x))
+        return x, jax.nn.softmax(maps, (1, 2)).astype(self.dtype)  # over all places of a map
 
 
 class SelectiveIteration(nnx.Module):
@@ -158,9 +164,7 @@ class PoseDecoder(nnx.Module):
 
         `groups` (over the D * Q flattened instances) switches batch norm to batch statistics: training.
         """
-        features = self.pool(p2, boxes, picture)
-        for conv in self.convs:
-            features = jax.nn.relu(conv(features))
+        features = self.person_features(p2, boxes, picture)
         if not self.light:
             queries = self.refine_queries(queries, features)
         embedding = self.part_embedding(features, groups).reshape(part_queries.shape)
@@ -170,6 +174,25 @@ class PoseDecoder(nnx.Module):
         xy = self.coordinates(part_queries, unit=True)
         sigma = jax.nn.sigmoid(self.uncertainty(part_queries, unit=False))
         return PoseState(xy, sigma, queries, part_queries)
+
+    def person_features(
+        self, p2: Float[Array, "B h w C"], boxes: Float[Array, "D Q 4"], picture: Int[Array, "D Q"]
+    ) -> Float[Array, "D*Q cells cells C"]:
+        """Each instance's own feature map: pooled from its box, then convolved."""
+        features = self.pool(p2, boxes, picture)
+        for conv in self.convs:
+            features = jax.nn.relu(conv(features))
+        return features
+
+    def attention_maps(
+        self, p2: Float[Array, "B _ _ C"], boxes: Float[Array, "D Q 4"], picture: Int[Array, "D Q"]
+    ) -> Float[Array, "D*Q H W M"]:
+        """Where in its box each part of a person looks (paper's section 3.2), for pictures of the network at work.
+
+        The maps depend on the boxes alone, not on the queries, so that they are computed where they are wanted
+        instead of being carried out of every forward pass.
+        """
+        return self.part_embedding.attend(self.person_features(p2, boxes, picture))[1]
 
     def pool(
         self, p2: Float[Array, "B h w C"], boxes: Float[Array, "D Q 4"], picture: Int[Array, "D Q"]
