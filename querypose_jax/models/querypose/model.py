@@ -1,29 +1,31 @@
 """QueryPose (Xiao et al., NeurIPS 2022): learnable proposals, six cascaded stages, one box and one pose per query."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from kernels.assignment import Matches
 from querypose_jax.backbones.backbone import Backbone, normalise
 from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
-from querypose_jax.geometry.keypoints import to_pixels
 from querypose_jax.layers.initialisers import Keys, normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
 from querypose_jax.models.querypose.criterion import cascade_loss
+from querypose_jax.models.querypose.decode import box_scores, clip_boxes, decode, final_scores
 from querypose_jax.models.querypose.matching import match
 from querypose_jax.models.querypose.outputs import Outputs
 from querypose_jax.models.querypose.pose_decoder import PoseDecoder, PoseState, RowGroups
 from querypose_jax.models.querypose.proposals import initial_proposals
+from querypose_jax.models.querypose.pruning import Pruning, Refined, refine_wanted
 from querypose_jax.packing import Rows, pack_rows, put_rows, take_rows
 from querypose_jax.skeletons import Skeleton
-from querypose_jax.structures import FILLER_ID, Batch, Packing, Poses
+from querypose_jax.structures import Batch, Packing, Poses
 
 
 class QueryPose(nnx.Module):
@@ -64,10 +66,7 @@ class QueryPose(nnx.Module):
 
     def cascade(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, train: bool) -> Outputs:
         """The stages, from the features P2..P5 on."""
-        count = batch.valid_size.shape[0]
-        scale = picture_scale(batch.valid_size, self.proposal_boxes.dtype)[:, None]
-        boxes = from_cxcywh(self.proposal_boxes[...]) * scale
-        queries = jnp.broadcast_to(self.proposal_queries[...].astype(self.dtype), (count, *self.proposal_queries.shape))
+        boxes, queries = self.first_queries(batch)
         layout = training_layout(batch, self.pictures_per_group) if train else None
         part_queries = None
         stages = []
@@ -86,6 +85,13 @@ class QueryPose(nnx.Module):
             stages.append((logits, new_boxes, pose.xy, pose.sigma, matches))
         logits, boxes, xy, sigma, matches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages)
         return Outputs(logits, boxes, xy, sigma, matches, layout[0] if train else None)
+
+    def first_queries(self, batch: Batch) -> tuple[Float[Array, "B N 4"], Float[Array, "B N C"]]:
+        """The learnt proposals of each picture: boxes in network pixels, instance queries."""
+        count = batch.valid_size.shape[0]
+        scale = picture_scale(batch.valid_size, self.proposal_boxes.dtype)[:, None]
+        queries = self.proposal_queries[...].astype(self.dtype)
+        return from_cxcywh(self.proposal_boxes[...]) * scale, jnp.broadcast_to(queries, (count, *queries.shape))
 
     def first_part_queries(self, shape: tuple[int, ...]) -> Float[Array, "D Q M P"]:
         """The learnt part queries, the same for every instance."""
@@ -137,24 +143,38 @@ class QueryPose(nnx.Module):
         Score = class probability x mean keypoint score; keypoint score = 1 - mean sigma. A pose whose box is empty
         after clipping to the picture is not valid.
         """
-        logits, boxes = outputs.logits[-1], outputs.boxes[-1]
-        keypoints = to_pixels(outputs.xy[-1], boxes)
-        affine = jnp.asarray(batch.inv_affine, boxes.dtype)
-        corners = apply_affine(affine, boxes.reshape(*boxes.shape[:2], 2, 2))
-        limit = batch.orig_size[:, None, None, ::-1].astype(boxes.dtype)
-        clipped = jnp.clip(corners, 0, limit).reshape(boxes.shape)
-        keypoint_scores = 1 - outputs.sigma[-1].mean(-1)
-        is_box = jnp.all(clipped[..., 2:] > clipped[..., :2], -1)
-        size = (boxes[..., 2:] - boxes[..., :2]) * jnp.abs(affine[:, None, (0, 1), (0, 1)])  # of the box the pose is in
-        return Poses(
-            scores=jax.nn.sigmoid(logits.max(-1)) * keypoint_scores.mean(-1),
-            labels=logits.argmax(-1).astype(jnp.int32),
-            valid=is_box & (batch.image_id != FILLER_ID)[:, None],
-            boxes=clipped,
-            keypoints=apply_affine(affine, keypoints),
-            keypoint_scores=keypoint_scores,
-            spread=outputs.sigma[-1] * size[..., None, :],
-        )
+        return decode(outputs.logits[-1], outputs.boxes[-1], outputs.xy[-1], outputs.sigma[-1], batch)
+
+    def predict(self, batch: Batch, pruning: Pruning | None = None) -> Poses:
+        """The poses of a batch, those of all queries or only of those that are wanted; the others are not valid.
+
+        With `carry_query_at_test` boxes and scores depend on the pose stages, and all queries run.
+        """
+        if pruning is None or self.config.carry_query_at_test:
+            return self.decode(self(batch), batch)
+        return self.pruned(self.backbone(normalise(batch, self.dtype)), batch, pruning)
+
+    def pruned(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, pruning: Pruning) -> Poses:
+        """Inference from the features P2..P5 on: all box stages, then the pose stages of the wanted queries."""
+        boxes, queries = self.first_queries(batch)
+        stages = []
+        for box_decoder in self.box_decoders:
+            logits, boxes, queries = box_decoder(pyramid, boxes, queries)
+            stages.append((boxes, queries))
+
+        def refine(chosen: Int[Array, "B Q"]) -> Refined:
+            rows = jnp.minimum(chosen, boxes.shape[1] - 1)  # no query: any will do, its results are dropped
+            part_queries = None
+            for pose_decoder, stage in zip(self.pose_decoders, stages, strict=True):
+                stage_boxes, stage_queries = (jnp.take_along_axis(x, rows[..., None], 1) for x in stage)
+                pose, _ = self.decode_all(pose_decoder, pyramid[0], stage_boxes, stage_queries, part_queries)
+                part_queries = pose.part_queries
+            row_logits = jnp.take_along_axis(logits, rows[..., None], 1)
+            return Refined(pose.xy, pose.sigma, final_scores(row_logits, pose.sigma))
+
+        found, has_run = refine_wanted(pruning, box_scores(logits), clip_boxes(boxes, batch)[1], refine)
+        poses = decode(logits, boxes, found.xy, found.sigma, batch)
+        return dataclasses.replace(poses, scores=jnp.where(has_run, poses.scores, 0), valid=poses.valid & has_run)
 
 
 def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGroups]:
@@ -166,13 +186,6 @@ def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGro
     picture = rows.picture + jnp.arange(packing.shards)[:, None] * (pictures // packing.shards)
     groups = RowGroups(rows.is_row.ravel(), (picture // per_group).ravel(), -(-pictures // per_group))
     return rows, groups
-
-
-def apply_affine(affine: Float[Array, "B 2 3"], points: Float[Array, "B N _ 2"]) -> Float[Array, "B N _ 2"]:
-    """Network pixels to original pixels; no matrix product, which accelerators would round to a few bits."""
-    x, y = points[..., 0, None], points[..., 1, None]
-    column = affine[:, None, None]
-    return column[..., 0] * x + column[..., 1] * y + column[..., 2]
 
 
 def share_initial_vectors(stages: Sequence[nnx.Module]) -> None:
