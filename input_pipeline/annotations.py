@@ -50,6 +50,8 @@ class Annotations:
     """str [classes], name of each label."""
     category_ids: np.ndarray
     """int32 [classes], id of each label in the file."""
+    crowd_index: np.ndarray | None = None
+    """float64 [P], how crowded a picture is (CrowdPose's crowdIndex, NaN where it has none); None: none has one."""
 
     @property
     def num_pictures(self) -> int:
@@ -76,7 +78,9 @@ def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
     """The index of some pictures only, in the given order, with all their objects."""
     slices = [np.arange(annotations.start[row], annotations.start[row + 1]) for row in rows]
     objects = np.concatenate([*slices, np.zeros(0, np.int64)]).astype(np.int64)
+    crowd_index = annotations.crowd_index
     per_picture = {name: getattr(annotations, name)[rows] for name in ("image_id", "file_name", "size")}
+    per_picture["crowd_index"] = None if crowd_index is None else crowd_index[rows]
     per_object = {
         field.name: getattr(annotations, field.name)[objects]
         for field in dataclasses.fields(annotations)
@@ -119,7 +123,8 @@ def fingerprint(annotations: Annotations) -> str:
 
 
 def _arrays(annotations: Annotations) -> dict[str, np.ndarray]:
-    return {field.name: getattr(annotations, field.name) for field in dataclasses.fields(annotations)}
+    columns = {field.name: getattr(annotations, field.name) for field in dataclasses.fields(annotations)}
+    return {name: column for name, column in columns.items() if column is not None}
 
 
 def ground_truth(annotations: Annotations, skeleton: Skeleton) -> dict:
@@ -131,6 +136,9 @@ def ground_truth(annotations: Annotations, skeleton: Skeleton) -> dict:
         dict(id=int(image_id), file_name=str(name), height=int(h), width=int(w))
         for image_id, name, (h, w) in zip(annotations.image_id, annotations.file_name, annotations.size, strict=True)
     ]
+    if annotations.crowd_index is not None:
+        for image, crowd_index in zip(images, annotations.crowd_index.tolist(), strict=True):
+            image |= {} if np.isnan(crowd_index) else {"crowdIndex": crowd_index}
     categories = [
         dict(
             id=int(category_id),

@@ -13,16 +13,16 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from input_pipeline import coco
 from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
 from input_pipeline.charts import bar_chart
-from input_pipeline.coco_file import find_problems, index_of_content, read_json
+from input_pipeline.coco_file import find_problems, index_of_content
 from input_pipeline.findings import Finding, find_in_annotations, find_in_pictures, finding
-from input_pipeline.loader import open_split
+from input_pipeline.loader import FILES, open_split
+from input_pipeline.split_files import TRAINING_SPLITS, SplitFiles, read_content
 from input_pipeline.statistics import describe, describe_plan
 from querypose_jax import command_line
 from querypose_jax.files import write_json
-from querypose_jax.skeletons import Skeleton, get_skeleton
+from querypose_jax.skeletons import get_skeleton
 
 
 def define_flags(**values: flags.FlagValues) -> None:
@@ -52,21 +52,21 @@ def look_at(config: ConfigDict, split: str) -> tuple[Annotations, list[Finding]]
         UserError: there is nothing to read: no file, no JSON.
     """
     data = config.data
-    if data.name != "coco":  # drawn pictures cannot be broken: their annotations are looked at, not their files
+    if data.name not in FILES:  # drawn pictures cannot be broken: their annotations are looked at, not their files
         annotations = open_split(config, split).annotations
         return annotations, find_in_annotations(annotations, data.max_people)
-    root = Path(data.root)
-    content = read_json(coco.annotation_file(root, split))
-    annotations, problems = usable_part(content, get_skeleton(data.skeleton))
+    files = FILES[data.name](data, split, get_skeleton(data.skeleton))
+    annotations, problems = usable_part(files)
     findings = problems + find_in_annotations(annotations, data.max_people)
-    if split == "train":
+    if split in TRAINING_SPLITS:
         annotations = select_pictures(annotations, np.flatnonzero(targets_per_picture(annotations)))
-    return annotations, findings + find_in_pictures(annotations, coco.pictures_folder(root, split), data.workers)
+    return annotations, findings + find_in_pictures(annotations, files.pictures, data.workers)
 
 
-def usable_part(content: dict, skeleton: Skeleton) -> tuple[Annotations, list[Finding]]:
+def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
     """Leaves out the entries that keep a file from being read, and reports them."""
-    found = list(find_problems(content, skeleton))
+    content = read_content(files)
+    found = list(find_problems(content, files.skeleton))
     broken = {(problem.kind, problem.place) for problem in found}
     kept = {
         f"{kind}s": [entry for place, entry in enumerate(content[f"{kind}s"]) if (kind, place) not in broken]
@@ -76,7 +76,7 @@ def usable_part(content: dict, skeleton: Skeleton) -> tuple[Annotations, list[Fi
         finding(f"unusable {kind}", (p.message for p in found if p.kind == kind), "correct or remove it", stops=True)
         for kind in ("image", "annotation")
     ]
-    return index_of_content(content | kept, skeleton), [f for f in report if f.times]
+    return index_of_content(content | kept, files.skeleton, files.categories), [f for f in report if f.times]
 
 
 def as_text(split: str, findings: list[Finding], statistics: dict) -> str:

@@ -2,28 +2,33 @@
 
     <root>/train2017/*.jpg   <root>/val2017/*.jpg   <root>/annotations/person_keypoints_{train,val}2017.json
 
+and, to be predicted for the COCO server, <root>/test2017/*.jpg with <root>/annotations/image_info_test-dev2017.json.
 Records are sorted by image id. The training split keeps the pictures that have something to train on (official:
-anything but a crowd; people without labelled joints count); the validation split keeps all.
+anything but a crowd; people without labelled joints count); the other splits keep all.
 Every picture is decoded once here, so that a broken one is found before training and not at step 90,000.
 """
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from input_pipeline import schema
-from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
-from input_pipeline.coco_file import read_annotation_file
-from querypose_jax.errors import UserError
+from input_pipeline.annotations import Annotations
+from input_pipeline.split_files import SplitFiles, check_split, existing_file, existing_folder
 from querypose_jax.pictures import PictureError, read_picture
 from querypose_jax.skeletons import Skeleton
 
 CHUNK = 64  # pictures verified at a time
+ANNOTATION_FILES = {
+    "train": "person_keypoints_train2017.json",
+    "val": "person_keypoints_val2017.json",
+    "test-dev": "image_info_test-dev2017.json",
+}
+PICTURES = {"train": "train2017", "val": "val2017", "test-dev": "test2017"}
 HOW_TO_GET = "COCO 2017 is at https://cocodataset.org/#download; unpack pictures and annotations under data.root"
 
 
@@ -74,7 +79,7 @@ def verified_picture(path: Path, height: int, width: int) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise PictureError(f"{path}: {error.strerror or error}; the annotation file lists it. {HOW_TO_GET}") from None
+        raise PictureError(f"{path}: {error.strerror or error}; the annotation file lists it, put it there") from None
     found = read_picture(content, name=str(path)).size
     if found != (width, height):
         found_h, found_w = found[::-1]
@@ -85,37 +90,15 @@ def verified_picture(path: Path, height: int, width: int) -> bytes:
     return content
 
 
-def annotation_file(root: Path, split: str) -> Path:
-    """Path of the annotation file of a split.
-
-    Raises:
-        UserError: it is not there; the message names it and says how to get it.
-    """
-    path = root / "annotations" / f"person_keypoints_{split}2017.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file (data.root is {str(root)!r}). {HOW_TO_GET}")
-    return path
-
-
-def pictures_folder(root: Path, split: str) -> Path:
-    """Folder of the pictures of a split; raises UserError when it is not there."""
-    path = root / f"{split}2017"
-    if not path.is_dir():
-        raise UserError(f"{path}: no such folder (data.root is {str(root)!r}). {HOW_TO_GET}")
-    return path
-
-
-def data_key(path: Path, split: str, skeleton: Skeleton) -> str:
-    """Changes with any byte of the annotation file, and with the format of what is prepared from it."""
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(f"{split} {skeleton.name} {schema.FORMAT_VERSION}".encode())
-    return digest.hexdigest()[:12]
-
-
-def split_annotations(path: Path, split: str, skeleton: Skeleton) -> Annotations:
-    """The index of the records of a split."""
-    annotations = read_annotation_file(path, skeleton)
-    if split == "train":
-        annotations = select_pictures(annotations, np.flatnonzero(targets_per_picture(annotations)))
-    return annotations
+def split_files(data: ConfigDict, split: str, skeleton: Skeleton) -> SplitFiles:
+    """The files of a split below data.root; raises UserError where they are not there."""
+    check_split(split, ANNOTATION_FILES)
+    root, is_labelled = Path(data.root), split != "test-dev"
+    return SplitFiles(
+        split=split,
+        annotations=(existing_file([root / "annotations" / ANNOTATION_FILES[split]], HOW_TO_GET),),
+        pictures=existing_folder(root / PICTURES[split], HOW_TO_GET),
+        skeleton=skeleton,
+        categories=() if is_labelled else ("person",),  # that file lists all categories of the detection task
+        is_labelled=is_labelled,
+    )

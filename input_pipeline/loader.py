@@ -21,7 +21,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from input_pipeline import coco, synthetic
+from input_pipeline import coco, crowdpose, custom, synthetic
 from input_pipeline.annotations import (
     Annotations,
     fingerprint,
@@ -31,6 +31,7 @@ from input_pipeline.annotations import (
 )  # fmt: skip
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
 from input_pipeline.prepare import open_prepared, prepare
+from input_pipeline.split_files import TRAINING_SPLITS, SplitFiles, check_split, data_key, read_split
 from input_pipeline.targets import make_batch
 from input_pipeline.transforms import transform_picture
 from querypose_jax.errors import UserError
@@ -42,7 +43,7 @@ Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of
 
 tf.config.set_visible_devices([], "GPU")  # they are for jax
 
-SPLITS = ("train", "val")
+FILES = {"coco": coco.split_files, "crowdpose": crowdpose.split_files, "custom": custom.split_files}
 PREFETCHED_BATCHES = 2
 _running: weakref.WeakSet[Generator] = weakref.WeakSet()  # iterators with threads behind them
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
@@ -57,6 +58,8 @@ class Split:
     skeleton: Skeleton
     read: Callable[[int], bytes]
     """Row -> the bytes of its picture file."""
+    is_labelled: bool = True
+    """False where there is nothing to score predictions with."""
 
     def ground_truth(self) -> dict:
         """COCO-format dict of the whole split, for pycocotools."""
@@ -69,33 +72,38 @@ class Split:
 
 
 def open_split(config: ConfigDict, split: str) -> Split:
-    """Opens a split ("train" or "val"), preparing its records first where they are missing.
+    """Opens a split ("train", "val", ...), preparing its records first where they are missing.
 
     Raises:
         UserError: unknown data set or split, missing or unreadable files.
     """
     data, skeleton = config.data, get_skeleton(config.data.skeleton)
-    if data.name not in SOURCES:
-        raise UserError(f"data.name {data.name!r} is unknown; known: {', '.join(SOURCES)}")
-    if split not in SPLITS:
-        raise UserError(f"{split!r} is no split of a data set; known: {', '.join(SPLITS)}")
-    key, make_builder = SOURCES[data.name](data, split, skeleton)
+    if data.name not in (*FILES, "synthetic"):
+        raise UserError(f"data.name {data.name!r} is unknown; known: {', '.join(FILES)}, synthetic")
+    if data.name == "synthetic":
+        is_labelled = True
+        key, make_builder = _synthetic_source(data, split)
+    else:
+        files = FILES[data.name](data, split, skeleton)
+        is_labelled = files.is_labelled
+        key, make_builder = _file_source(files, data.workers)
     folder = Path(data.prepared or DEFAULT_PREPARED) / f"{data.name}-{split}-{key}"
     prepare(folder, make_builder)
     annotations, read = open_prepared(folder)
-    if len(annotations.category_ids) > config.model.num_classes:
+    if len(annotations.category_ids) != config.model.num_classes:
         names = ", ".join(annotations.category_names)
         raise UserError(
             f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
         )
-    if split == "train" and data.largest_people:
+    if split in TRAINING_SPLITS and data.largest_people:
         rows = pictures_with_largest_people(annotations, data.largest_people)
         annotations, read_any = select_pictures(annotations, rows), read
         return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]))
-    return Split(folder.name, annotations, skeleton, read)
+    return Split(folder.name, annotations, skeleton, read, is_labelled)
 
 
-def _synthetic_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Source:
+def _synthetic_source(data: ConfigDict, split: str) -> Source:
+    check_split(split, synthetic.SPLITS)
     if "synthetic" not in data:
         raise UserError("the config has no group data.synthetic; start from configs/synthetic_tiny.py")
 
@@ -105,20 +113,13 @@ def _synthetic_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Sourc
     return synthetic.data_key(data.synthetic, split), make_builder
 
 
-def _coco_source(data: ConfigDict, split: str, skeleton: Skeleton) -> Source:
-    root = Path(data.root)
-    path, pictures = coco.annotation_file(root, split), coco.pictures_folder(root, split)
-
+def _file_source(files: SplitFiles, workers: int) -> Source:
     def make_builder(folder: Path) -> coco.CocoKeypoints:
-        annotations = coco.split_annotations(path, split, skeleton)
         return coco.CocoKeypoints(
-            annotations=annotations, pictures=pictures, split=split, workers=data.workers, data_dir=folder
+            annotations=read_split(files), pictures=files.pictures, split=files.split, workers=workers, data_dir=folder
         )
 
-    return coco.data_key(path, split, skeleton), make_builder
-
-
-SOURCES = {"coco": _coco_source, "synthetic": _synthetic_source}
+    return data_key(files), make_builder
 
 
 def train_batches(

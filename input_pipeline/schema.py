@@ -7,7 +7,7 @@ from input_pipeline.annotations import Annotations, objects_of
 
 # Part of the name of every prepared folder. To be raised with any change of what is read from annotation files, kept
 # in records or in the index beside them: folders of an older version are then prepared anew.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:
@@ -34,6 +34,7 @@ def features(num_keypoints: int) -> tfds.features.FeaturesDict:
             "file_name": tfds.features.Text(),
             "height": np.int32,
             "width": np.int32,
+            "crowd_index": np.float64,  # NaN where the annotation file has none
             "objects": tfds.features.Sequence(one_object),
         }
     )
@@ -60,5 +61,6 @@ def example(annotations: Annotations, row: int, picture: bytes) -> dict:
         "file_name": str(annotations.file_name[row]),
         "height": height,
         "width": width,
+        "crowd_index": np.nan if annotations.crowd_index is None else annotations.crowd_index[row],
         "objects": objects,
     }

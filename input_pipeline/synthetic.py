@@ -16,6 +16,7 @@ from input_pipeline import people, schema
 from input_pipeline.annotations import Annotations
 from querypose_jax.skeletons import COCO
 
+SPLITS = ("train", "val")
 JPEG_QUALITY = 92
 
 

@@ -14,7 +14,7 @@ from input_pipeline.annotations import (
     select_pictures,
     targets_per_picture,
 )  # fmt: skip
-from input_pipeline.coco_file import read_annotation_file
+from input_pipeline.split_files import SplitFiles, read_split
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import COCO, CROWDPOSE
 
@@ -40,10 +40,10 @@ def content() -> dict:
 
 @pytest.fixture
 def read(tmp_path):
-    def write_and_read(value, skeleton=COCO):
+    def write_and_read(value, skeleton=COCO, split="val", **how):
         path = tmp_path / "people.json"
         path.write_text(value if isinstance(value, str) else json.dumps(value))
-        return read_annotation_file(path, skeleton)
+        return read_split(SplitFiles(split, (path,), tmp_path, skeleton, **how))
 
     return write_and_read
 
@@ -120,6 +120,11 @@ def changed(**values) -> dict:
         (changed(bbox=[1, 2, 3, float("nan")]), r"\(id 3\): bbox must be four finite numbers"),
         (changed(area=None), r"\(id 3\): area, num_keypoints, iscrowd and category_id must be numbers"),
         (changed(keypoints=[1, 2, 2]), r"\(id 3\): keypoints must be 51 finite numbers"),
+        (changed(num_keypoints=18), r"\(id 3\): num_keypoints is 18, not 0 to 17"),
+        (changed(num_keypoints=-1), r"\(id 3\): num_keypoints is -1, not 0 to 17"),
+        (changed(category_id=4), r"annotation number 1 \(id 3\) is of category 4, the file has 1;"),
+        (content() | dict(categories=[dict(id="a", name="b")]), "'categories' must be a list of entries with an id"),
+        (dict(images=[], annotations=[]), "lists no pictures, the split 'val' is empty"),
     ],
 )
 def test_a_broken_file_is_one_line_that_says_where(read, value, message):
@@ -137,3 +142,61 @@ def test_a_file_without_people_is_an_empty_index(read):
     annotations = read(dict(images=content()["images"], annotations=[]))
     assert annotations.keypoints.shape == (0, 17, 3)
     assert ground_truth(annotations, COCO)["annotations"] == []
+
+
+def two_classes() -> dict:
+    value = content()
+    value["categories"] = [dict(id=7, name="cat"), dict(id=1, name="dog"), dict(id=3, name="cow")]
+    for annotation, category in zip(value["annotations"], (1, 7, 3, 1), strict=True):
+        annotation["category_id"] = category
+    return value
+
+
+def test_labels_count_the_wanted_categories_in_their_order_and_others_are_left_out(read):
+    annotations = read(two_classes(), categories=("dog", "cat"))
+    assert annotations.category_names.tolist() == ["dog", "cat"]
+    assert annotations.category_ids.tolist() == [1, 7]
+    assert annotations.object_id.tolist() == [3, 1, 900100000005]
+    assert annotations.label.tolist() == [1, 0, 0]
+    assert read(two_classes()).category_names.tolist() == ["dog", "cow", "cat"]  # all, by id
+
+
+def test_a_category_that_the_file_lacks_is_named(read):
+    with pytest.raises(UserError, match="has no category 'horse'; it has cat, dog, cow"):
+        read(two_classes(), categories=("dog", "horse"))
+
+
+def test_a_training_split_without_anybody_is_one_line(read):
+    value = content()
+    for annotation in value["annotations"]:
+        annotation["iscrowd"] = 1
+    assert read(value).num_pictures == 3
+    with pytest.raises(UserError, match="no picture has anybody to train on, the split 'train' is empty"):
+        read(value, split="train")
+
+
+def test_what_annotations_may_lack_is_worked_out_and_what_is_there_stays(read):
+    value = content()
+    for key in ("area", "iscrowd", "num_keypoints"):
+        del value["annotations"][2][key]
+    value["annotations"][2]["keypoints"][2::3] = [2] * 3 + [1] * 2 + [0] * 12
+    with pytest.raises(UserError, match="annotation number 2 lacks 'area'"):
+        read(value)
+    filled = read(value, may_lack=("area", "iscrowd", "num_keypoints"))
+    assert filled.area.tolist() == [640.125, 640.125, 640.125, pytest.approx(0.53 * 25)]
+    assert filled.num_keypoints.tolist() == [11, 11, 0, 5]  # joints with visibility 1 or 2
+    assert filled.is_crowd.tolist() == [False, False, True, False]
+
+
+def test_crowd_index_follows_its_picture_and_is_absent_where_no_picture_has_one(read, tmp_path):
+    value = content()
+    value["images"][0]["crowdIndex"], value["images"][1]["crowdIndex"] = 0.25, 0
+    annotations = read(value)
+    np.testing.assert_array_equal(annotations.crowd_index, [0, np.nan, 0.25])
+    save_annotations(annotations, tmp_path / "index.npz")
+    some = select_pictures(load_annotations(tmp_path / "index.npz"), np.array([2, 1]))
+    assert [image.get("crowdIndex") for image in ground_truth(some, COCO)["images"]] == [0.25, None]
+    assert read(content()).crowd_index is None
+    value["images"][0]["crowdIndex"] = "high"
+    with pytest.raises(UserError, match=r"image number 0 \(id 9\): crowdIndex must be a number"):
+        read(value)

@@ -235,7 +235,7 @@ def test_unknown_data_sets_and_splits_are_named(tiny):
     with pytest.raises(UserError, match=r"no group data.synthetic"):
         loader.open_split(tiny, "train")
     tiny.data.name = "mnist"
-    with pytest.raises(UserError, match="data.name 'mnist' is unknown; known: coco, synthetic"):
+    with pytest.raises(UserError, match="data.name 'mnist' is unknown; known: coco, crowdpose, custom, synthetic"):
         loader.open_split(tiny, "train")
 
 

@@ -11,7 +11,8 @@ import pytest
 from configs import coco_r50
 from input_pipeline import loader
 from input_pipeline.batching import plan_block
-from input_pipeline.coco_file import read_annotation_file
+from input_pipeline.coco import split_files
+from input_pipeline.split_files import read_split
 from input_pipeline.statistics import describe_batches
 from querypose_jax.skeletons import COCO
 from querypose_jax.structures import FILLER_ID
@@ -45,9 +46,9 @@ def test_ground_truth_is_that_of_the_file(config):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("shards", [1, 8])
-def test_padding_canvases_and_programs_stay_within_their_limits(split, shards):
-    annotations = read_annotation_file(annotation_path(split), COCO)
-    blocks = [plan_block(annotations, coco_r50.get_config(), shards, block) for block in range(6)]
+def test_padding_canvases_and_programs_stay_within_their_limits(config, split, shards):
+    annotations = read_split(split_files(config.data, split, COCO))
+    blocks = [plan_block(annotations, config, shards, block) for block in range(6)]
     numbers = describe_batches(list(itertools.chain(*blocks)))
     assert numbers["padding"] <= 0.22
     assert numbers["canvases"] <= 16

@@ -1,0 +1,110 @@
+"""Where a split is on disk and how its annotation files are read: what data sets in COCO form differ in."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from input_pipeline import schema
+from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
+from input_pipeline.coco_file import find_problems, index_of_content, prepared_content, read_json
+from querypose_jax.errors import UserError
+from querypose_jax.skeletons import Skeleton
+
+TRAINING_SPLITS = ("train", "trainval")  # keep only pictures that have something to train on (official)
+
+
+class SplitFiles(NamedTuple):
+    """The files of one split, made by `split_files(data, split, skeleton)` of coco.py, crowdpose.py and custom.py."""
+
+    split: str
+    annotations: tuple[Path, ...]
+    """Files in COCO form; several are read as one."""
+    pictures: Path
+    """Folder that file names of the annotation files are relative to."""
+    skeleton: Skeleton
+    categories: tuple[str, ...] = ()
+    """Names of the classes in the order of the labels, others are left out; (): all of the file, by id."""
+    may_lack: tuple[str, ...] = ()
+    """Keys of annotations that are worked out where the file lacks them, see coco_file.DEFAULTS."""
+    is_labelled: bool = True
+    """False where the file lists pictures only, to be predicted."""
+
+
+def check_split(split: str, known: Iterable[str]) -> None:
+    """Raises UserError for a split that a data set does not have."""
+    if split not in known:
+        raise UserError(f"{split!r} is no split of a data set; known: {', '.join(known)}")
+
+
+def existing_file(candidates: Iterable[Path], how_to_get: str) -> Path:
+    """The first of some places where there is a file; raises UserError with all of them where there is none."""
+    candidates = tuple(candidates)
+    for path in candidates:
+        if path.is_file():
+            return path
+    others = f" (nor {', '.join(map(str, candidates[1:]))})" if candidates[1:] else ""
+    raise UserError(f"{candidates[0]}: no such file{others}. {how_to_get}")
+
+
+def existing_folder(path: Path, how_to_get: str) -> Path:
+    """The path; raises UserError where there is no folder."""
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder. {how_to_get}")
+    return path
+
+
+def read_content(files: SplitFiles) -> dict:
+    """The lists of all annotation files of a split together, with what they may lack filled in.
+
+    Raises:
+        UserError: no JSON, no file in COCO form, or a category that does not exist.
+    """
+    contents = [read_json(path, files.is_labelled) for path in files.annotations]
+    joined = contents[0] | {key: [e for c in contents for e in c[key]] for key in ("images", "annotations")}
+    return prepared_content(joined, files.annotations[0], files.categories, files.may_lack)
+
+
+def read_split(files: SplitFiles) -> Annotations:
+    """The index of the records of a split.
+
+    Raises:
+        UserError: an entry that cannot be used, no pictures, or, for training, nobody on any of them.
+    """
+    shown = " + ".join(map(str, files.annotations))
+    content = read_content(files)
+    for problem in find_problems(content, files.skeleton):
+        raise UserError(f"{shown}: {problem.message}; input_pipeline.check lists all such entries")
+    if not content["images"]:
+        raise UserError(f"{shown}: lists no pictures, the split {files.split!r} is empty; name another file")
+    return kept_pictures(index_of_content(content, files.skeleton, files.categories), files)
+
+
+def kept_pictures(annotations: Annotations, files: SplitFiles) -> Annotations:
+    """All pictures of a split, of a training split those that have something to train on.
+
+    Raises:
+        UserError: there is nothing to train on.
+    """
+    if files.split not in TRAINING_SPLITS:
+        return annotations
+    rows = np.flatnonzero(targets_per_picture(annotations))
+    if not len(rows):
+        raise UserError(
+            f"{files.annotations[0]}: no picture has anybody to train on, the split {files.split!r} is empty; check "
+            "the annotation file"
+        )
+    return select_pictures(annotations, rows)
+
+
+def data_key(files: SplitFiles) -> str:
+    """Changes with any byte of the annotation files, and with the format of what is prepared from them."""
+    digest = hashlib.sha256()
+    for path in files.annotations:
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    read_as = (files.split, files.skeleton.names, files.categories, files.may_lack, schema.FORMAT_VERSION)
+    digest.update(repr(read_as).encode())
+    return digest.hexdigest()[:12]
