@@ -5,6 +5,7 @@ Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the new
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
     python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR --output=DIR [--threshold=0.3]
+    python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
 
 --config.a.b=value overrides one value. eval and predict take DIR/config.json where --config is not given.
 """
@@ -20,10 +21,12 @@ from flax import nnx
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
+from configs import common
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
 from querypose_jax.training.check_config import check_config
 from querypose_jax.training.config_json import check_same_run, read_config
+from querypose_jax.training.distributed import join
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
 
@@ -50,28 +53,35 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
-    flags.DEFINE_enum("mode", "train", ["train", "eval", "predict"], "what to do", **values)
+    flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "plan"], "what to do", **values)
     flags.DEFINE_integer("step", None, "eval, predict: the checkpoint of this step; default: the newest", **values)
     flags.DEFINE_string("input", None, "predict: picture, folder or glob", **values)
     flags.DEFINE_string("output", None, "predict: folder for the results", **values)
+    flags.DEFINE_string("topology", None, "plan: TPU slice, e.g. v5e:4x8", **values)
+    flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
+    flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
+    flags.DEFINE_integer("num_processes", None, "several processes: how many", **values)
     flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **values)
 
 
 def run(options: flags.FlagValues) -> None:
     """Checks that the flags of a mode are there and that its configuration makes sense, then does it."""
-    required = ["workdir", "input", "output"] if options.mode == "predict" else ["workdir"]
+    required = {"predict": ["workdir", "input", "output"], "plan": ["topology"]}.get(options.mode, ["workdir"])
     if missing := [f"--{name}" for name in required if not options[name].value]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
-    config = options.config if options.mode == "train" else run_config(options)
+    config = options.config if options.mode in ("train", "plan") else run_config(options)
     check_config(config)
-    {"train": train, "eval": evaluate, "predict": predict}[options.mode](options, config)
+    if options.mode in ("train", "eval"):
+        join(options.coordinator, options.process_id, options.num_processes, config.train.heartbeat_s)
+    {"train": train, "eval": evaluate, "predict": predict, "plan": plan}[options.mode](options, config)
 
 
 def run_config(options: flags.FlagValues) -> ConfigDict:
     """The configuration on the command line, or that of the run with the overrides on the command line."""
     if not options["config"].using_default_value:
         return options.config
-    config = read_config(Path(options.workdir))
+    config = common.get_config()  # for keys that runs of older versions do not have
+    config.update(read_config(Path(options.workdir)))
     try:
         config.update_from_flattened_dict(config_flags.get_override_values(options["config"]))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -82,40 +92,48 @@ def run_config(options: flags.FlagValues) -> ConfigDict:
 def train(options: flags.FlagValues, config: ConfigDict) -> None:
     """Trains, then evaluates the final step."""
     from input_pipeline.loader import open_split, train_batches
-    from querypose_jax.training import loop
-    from querypose_jax.training.results import is_evaluated, read_results
+    from querypose_jax.training import loop, preemption
+    from querypose_jax.training.results import read_results
     from querypose_jax.training.sharding import make_mesh
 
     workdir = Path(options.workdir)
     check_same_run(workdir, config)  # before data are prepared
-    shards = make_mesh(config.mesh).shape["data"]
+    shards = make_mesh(config.mesh).size
     split = open_split(config, config.data.train_split)
-    alone = jax.process_count() == 1
-    evaluate_step = make_evaluate(config, workdir) if alone or config.eval.every else None
     evaluated = []
 
-    def evaluation(model: nnx.State, step: int) -> dict[str, float]:
-        evaluated.append(step)
-        return evaluate_step(model, step)
+    with preemption.listen(config.train.grace_s) as stop:
+        evaluate_step = make_evaluate(config, workdir, stop)
 
-    state = loop.train(
-        config,
-        lambda start_step: train_batches(config, split, start_step=start_step, shards=shards, **processes()),
-        workdir,
-        evaluation if evaluate_step else None,
-        split.fingerprint,
-    )
-    step = int(state.step)
-    if not evaluated and is_evaluated(workdir, step):
+        def evaluation(model: nnx.State, step: int) -> dict[str, float]:
+            evaluated.append(step)
+            return evaluate_step(model, step)
+
+        try:
+            state = loop.train(
+                config,
+                lambda start_step: train_batches(config, split, start_step=start_step, shards=shards, **processes()),
+                workdir,
+                evaluation,
+                split.fingerprint,
+                stop,
+            )
+        except preemption.Stopped:  # in an evaluation: its step is saved
+            state = None
+    if jax.process_index() != 0:
+        return
+    step = evaluated[-1] if state is None else int(state.step)
+    if state is None or step < config.train.num_steps:
+        print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
+    elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
         report(workdir, step, read_results(workdir, step))
-    elif not evaluated and jax.process_index() == 0:
-        print(f"{workdir} is trained to step {step}; --mode=eval evaluates it, in one process")
 
 
 def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
     """Evaluates one checkpoint."""
     from querypose_jax.training.checkpoint import find_step, load_model
+    from querypose_jax.training.distributed import together
     from querypose_jax.training.sharding import make_mesh, replicated
 
     workdir = Path(options.workdir)
@@ -123,7 +141,8 @@ def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
     evaluate_step = make_evaluate(config, workdir)
     mesh = make_mesh(config.mesh)
     _, _, state = load_model(workdir, step, config, replicated(mesh))
-    evaluate_step(state, step)
+    with together():
+        evaluate_step(state, step)
 
 
 def predict(options: flags.FlagValues, config: ConfigDict) -> None:
@@ -136,29 +155,34 @@ def predict(options: flags.FlagValues, config: ConfigDict) -> None:
     print(f"{count} pictures with poses and predictions.json are in {options.output}")
 
 
+def plan(options: flags.FlagValues, config: ConfigDict) -> None:
+    """Says what a TPU slice would need for this configuration, without one."""
+    from querypose_jax.training.plan import print_plan
+
+    print_plan(config, options.topology)
+
+
 def processes() -> dict[str, int]:
     """Which part of every batch this process reads."""
     return {"process_index": jax.process_index(), "process_count": jax.process_count()}
 
 
-def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int], dict[str, float]]:
+def make_evaluate(
+    config: ConfigDict, workdir: Path, stop: Callable[[], bool] | None = None
+) -> Callable[[nnx.State, int], dict[str, float]]:
     """`evaluate(model state, step)`: writes WORKDIR/eval/STEP, prints the table and where the pictures are.
 
-    Raises:
-        UserError: several processes run; each would score its part of the pictures as if it were all.
+    Between two batches it raises preemption.Stopped once `stop()` says so.
     """
-    if jax.process_count() > 1:
-        raise UserError(
-            f"evaluation runs in one process, not in {jax.process_count()}; train with --config.eval.every=0 and "
-            "evaluate afterwards with --mode=eval"
-        )
     from input_pipeline.loader import eval_batches, open_split
     from querypose_jax.evaluation import runner
+    from querypose_jax.evaluation.gather import gathering
     from querypose_jax.inference.predict import make_predict
     from querypose_jax.skeletons import get_skeleton
     from querypose_jax.training.checkpoint import abstract_model
+    from querypose_jax.training.preemption import never, stop_between
     from querypose_jax.training.results import results_folder
-    from querypose_jax.training.sharding import make_mesh, put_batch
+    from querypose_jax.training.sharding import make_mesh, put_batch, whole
 
     mesh = make_mesh(config.mesh)
     split = open_split(config, config.data.eval_split)
@@ -168,9 +192,12 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
 
     def evaluate_step(state: nnx.State, step: int) -> dict[str, float]:
         with jax.set_mesh(mesh):
+            state = whole(state, mesh)
+            find = gathering(lambda batch: compiled(state, batch), mesh)
+            batches = eval_batches(config, split, shards=mesh.size, **processes())
             metrics = runner.evaluate(
-                lambda batch: compiled(state, put_batch(batch, mesh)),
-                eval_batches(config, split, shards=mesh.shape["data"]),
+                lambda batch: find(put_batch(batch, mesh)),
+                stop_between(stop or never, batches),
                 split.ground_truth(),
                 skeleton,
                 results_folder(workdir, step),
@@ -178,7 +205,8 @@ def make_evaluate(config: ConfigDict, workdir: Path) -> Callable[[nnx.State, int
                 draw_threshold=config.eval.draw_threshold,
                 num_pictures=num_pictures,
             )
-        report(workdir, step, metrics)
+        if jax.process_index() == 0:
+            report(workdir, step, metrics)
         return metrics
 
     return evaluate_step

@@ -111,6 +111,8 @@ def get_config() -> ConfigDict:
             log_every=50,  # steps
             checkpoint_every=5000,  # steps
             keep_last=2,  # checkpoints, beside the best one
+            grace_s=30.0,  # seconds from SIGTERM on to save and end; Google's preemptible machines give 30
+            heartbeat_s=100,  # seconds after which a silent process counts as dead and the others of its run end
             pictures_per_group=2,  # pictures that share batch-norm statistics (pose decoder, hrnet); 0 = all
         )
     )
@@ -127,7 +129,21 @@ def get_config() -> ConfigDict:
     )
 
     config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host
-    config.mesh = ConfigDict(dict(data=-1))  # devices along the batch; -1 = all
+    config.mesh = ConfigDict(
+        dict(
+            data=-1,  # data x fsdp devices share a batch; -1 = all that the other axis leaves
+            fsdp=1,  # devices that share one copy of what `parameters` says; 1 = every device has all
+            parameters="fsdp",  # split over fsdp: replicated = nothing | zero1 = optimizer state | fsdp = parameters too
+        )
+    )
+    config.plan = ConfigDict(  # of --mode=plan, which compiles for a TPU that is not there
+        dict(
+            batches=(1, 2),  # pictures per chip of the two training programs between which memory is interpolated
+            people=8,  # packed rows per picture: COCO has about 4 people per picture, and devices differ
+            hbm_gib=0.0,  # memory of a chip; 0 = that of its kind
+            search=False,  # True compiles ZeRO-1 and FSDP too instead of working them out
+        )
+    )
     return config
 
 

@@ -18,13 +18,14 @@ POSITIVE = (
     "model.num_proposals", "model.stages", "model.dim", "model.part_dim", "model.heads",
     "data.batch_size", "data.max_people", "data.block_batches", "data.workers", "data.short_sides",
     "data.eval_short_side", "data.longest_side", "data.row_ladder", "train.keep_last", "train.log_every",
-    "train.checkpoint_every", "eval.batch_size",
+    "train.checkpoint_every", "eval.batch_size", "train.grace_s", "train.heartbeat_s", "plan.batches", "plan.people",
 )  # fmt: skip
 NOT_NEGATIVE = ("train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures")
 ONE_OF = {
     "optimizer.schedule": ("steps", "cosine"),
     "matching.solver": ("callback",),
     "eval.canvas": ("ladder", "exact"),
+    "mesh.parameters": ("replicated", "zero1", "fsdp"),
 }
 
 

@@ -155,6 +155,12 @@ def load_model(
     return config, graphdef, _fill(abstract, arrays)
 
 
+def newest_step(directory: Path) -> int | None:
+    """The step of the newest finished checkpoint by the names of their folders, None where there is none."""
+    names = [path.name for path in directory.glob(f"{FOLDER}/*")]
+    return max((int(name) for name in names if name.isdigit()), default=None)
+
+
 def find_step(directory: str | Path, step: int | None = None) -> int:
     """The step of the newest checkpoint, or `step` itself if it is there; raises UserError otherwise."""
     with _existing(Path(directory), step) as (_, found):

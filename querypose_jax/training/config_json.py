@@ -59,16 +59,17 @@ def model_hash(config: ConfigDict) -> str:
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
     """The flattened keys that make two runs the same run."""
-    flat = _flatten({group: config[group].to_dict() for group in ("model", "data")})
+    flat = flatten({group: config[group].to_dict() for group in ("model", "data")})
     flat["train.seed"] = config.train.seed
     return {key: value for key, value in flat.items() if key not in MAY_CHANGE}
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -23,12 +23,15 @@ from querypose_jax.layers.frozen import Frozen
 from querypose_jax.models.registry import build_model
 from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves
+from querypose_jax.training.agreement import check_agreement
+from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves, newest_step
 from querypose_jax.training.config_json import check_same_run, model_hash, write_config
+from querypose_jax.training.distributed import together
 from querypose_jax.training.metrics import MetricsLog, Speed, progress_bar
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.preemption import Stop, never
 from querypose_jax.training.results import is_evaluated
-from querypose_jax.training.step import Metrics, TrainState, init_state, make_train_step
+from querypose_jax.training.step import Metrics, TrainState, init_state, make_train_step, shardings
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
 
@@ -47,6 +50,7 @@ def train(
     workdir: str | Path,
     evaluate: Evaluate | None = None,
     fingerprint: str = "",
+    stop: Stop = never,
 ) -> TrainState:
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
@@ -61,16 +65,20 @@ def train(
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end.
         fingerprint: tells one data set from another; a run is only continued on the same one.
+        stop: asked after every step; once it says so, that step is saved and training ends. What is left of the step
+            (its evaluation) is done at the next start.
 
     Returns:
-        The final state.
+        The last state.
 
     Raises:
-        UserError: the folder holds another run, the batch does not split over the devices, weights do not fit.
+        UserError: the folder holds another run, the batch does not split over the devices, weights do not fit,
+            processes do not agree.
         NonFiniteError: a loss is NaN or infinite; names the step and the losses.
     """
     # Set up.
     workdir = Path(workdir)
+    check_agreement(config, fingerprint, newest_step(workdir))
     check_same_run(workdir, config)
     mesh = sharding.make_mesh(config.mesh)
     sharding.check_batch_size(config.data.batch_size, mesh)
@@ -80,10 +88,10 @@ def train(
     optimizer = make_optimizer(config.optimizer, config.train.num_steps)
     schedule = learning_rate(config.optimizer, config.train.num_steps)
     graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
-    state = sharding.replicate(state, mesh)
-    train_step = make_train_step(graphdef, optimizer, schedule, mesh)
+    state = sharding.put(state, shardings(state, config.mesh.parameters, mesh))
+    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters)
 
-    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints:
+    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints, together():
         # Restore.
         about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}
         if checkpoints.latest_step is not None:
@@ -115,8 +123,9 @@ def train(
                 batch = next_batch(source, step)
                 state, metrics = train_step(state, sharding.put_batch(batch, mesh))
                 in_flight.append((step, metrics))
+                stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
-                saves = evaluates or step == end or is_due(step, config.train.checkpoint_every)
+                saves = evaluates or stops or step == end or is_due(step, config.train.checkpoint_every)
                 logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
                 settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bar)
                 timing = {}
@@ -131,7 +140,10 @@ def train(
                     if saves:
                         check_finite(state)
                         checkpoints.save(state, about | {"metrics": values})
-                    finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
+                    if not (stops and evaluates):
+                        finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
+                if stops:
+                    break
     return state
 
 

@@ -20,7 +20,7 @@ Metrics = dict[str, Array]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """All that changes in training. Replicated over the mesh."""
+    """All that changes in training. `shardings` says where it lives."""
 
     step: Int[Array, ""]
     """Updates done so far."""
@@ -43,33 +43,55 @@ def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> tu
     return graphdef, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
 
 
+def shardings(state: TrainState, rule: str, mesh: Mesh) -> TrainState:
+    """Where each array of a state (or its shape) lives under a rule of sharding.RULES."""
+    return TrainState(
+        step=sharding.replicated(mesh),
+        params=sharding.shardings(state.params, "parameters", rule, mesh),
+        rest=sharding.shardings(state.rest, "rest", rule, mesh),
+        opt_state=sharding.shardings(state.opt_state, "optimizer", rule, mesh),
+    )
+
+
 def make_train_step(
-    graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation, schedule: optax.Schedule, mesh: Mesh
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    rule: str = "replicated",
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
+
+    The state must come, and goes, where `shardings(state, rule, mesh)` puts it.
 
     Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
     clipping), `learning_rate`.
     """
 
+    splits_parameters = "parameters" in sharding.RULES[rule] and mesh.shape["fsdp"] > 1
+
     def losses(params: nnx.State, rest: nnx.State, batch: Batch):
+        if splits_parameters:
+            params = sharding.gather_parameters(params, mesh)
         model = nnx.merge(graphdef, params, rest, copy=True)  # its own variables: the forward pass changes statistics
         total, terms = model.loss(model(batch, train=True), batch)
         return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads_of = jax.value_and_grad(losses, has_aux=True)
+        forward = losses
+        if splits_parameters:  # what was gathered is not kept for the backward pass
+            keep = jax.checkpoint_policies.save_anything_except_these_names(sharding.GATHERED)
+            forward = jax.checkpoint(losses, policy=keep)
+        grads_of = jax.value_and_grad(forward, has_aux=True)
         (total, (terms, rest)), grads = grads_of(state.params, state.rest, batch)
+        # A rule that splits the optimizer splits what it reads: gradients are summed to where their moments are.
+        grads = sharding.constrain(grads, "optimizer", rule, mesh)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {f"loss/{name}": value for name, value in terms.items()}
         metrics |= {"loss/total": total, "grad_norm": global_norm(grads), "learning_rate": schedule(state.step)}
-        return TrainState(state.step + 1, params, rest, opt_state), metrics
+        new = TrainState(state.step + 1, params, rest, opt_state)
+        return jax.lax.with_sharding_constraint((new, metrics), (shardings(new, rule, mesh), everywhere))
 
     everywhere = sharding.replicated(mesh)
-    return jax.jit(
-        step,
-        in_shardings=(everywhere, sharding.split_batch(mesh)),
-        out_shardings=(everywhere, everywhere),
-        donate_argnums=0,
-    )
+    return jax.jit(step, in_shardings=(None, sharding.split_batch(mesh)), donate_argnums=0)

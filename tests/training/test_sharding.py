@@ -28,5 +28,5 @@ def test_a_batch_keeps_values_and_packing_and_is_split_along_data():
     batch = next(fake_batches()(0))
     placed = sharding.put_batch(batch, mesh)
     assert placed.packing == batch.packing
-    assert placed.image.sharding.spec == PartitionSpec("data")
+    assert placed.image.sharding.spec == PartitionSpec(("data", "fsdp"))
     jax.tree.map(np.testing.assert_array_equal, batch, placed)
