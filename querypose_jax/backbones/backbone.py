@@ -1,19 +1,26 @@
 """Trunk and pyramid as one module, chosen by the config; and the normalisation of pictures."""
 
+from collections.abc import Iterable, Sequence
+
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 from ml_collections import ConfigDict
 
 from querypose_jax.backbones.fpn import FPN
+from querypose_jax.backbones.hrfpn import LateralHRFPN, PlainHRFPN
+from querypose_jax.backbones.hrnet import BRANCH_WIDTHS, HRNet
 from querypose_jax.backbones.resnet import BLOCKS, ResNet
 from querypose_jax.backbones.small import SmallTrunk
+from querypose_jax.backbones.swin import SIZES, Swin
 from querypose_jax.errors import UserError
 from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.structures import Batch
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB, of 0..255
 PIXEL_STD = (58.395, 57.12, 57.375)
+
+HRNET_PYRAMIDS = {"plain": PlainHRFPN, "v1": LateralHRFPN}
 
 
 def normalise(batch: Batch, dtype: jnp.dtype) -> Float[Array, "B H W 3"]:
@@ -29,22 +36,58 @@ def normalise(batch: Batch, dtype: jnp.dtype) -> Float[Array, "B H W 3"]:
 class Backbone(nnx.Module):
     """A trunk (C2..C5) and the pyramid on top of it (P2..P5, all of the same width)."""
 
-    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
-        self.trunk = build_trunk(config, dtype, rngs)
-        self.pyramid = FPN(self.trunk.channels, config.width, dtype, rngs)
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs, pictures_per_group: int = 0):
+        """
+        Args:
+            config: `config.model.backbone`.
+            dtype: of the computation.
+            rngs: keys of the initial values.
+            pictures_per_group: pictures that share the batch-norm statistics of an hrnet; 0 = the whole batch.
+        """
+        self.trunk = build_trunk(config, dtype, rngs, pictures_per_group)
+        self.pyramid = build_pyramid(config, self.trunk.channels, dtype, rngs)
 
-    def __call__(self, images: Float[Array, "B H W 3"], train: bool = False) -> list[Float[Array, "B _ _ C"]]:
-        return self.pyramid(self.trunk(images, train))
+    def __call__(
+        self, images: Float[Array, "B H W 3"], train: bool = False, key: Key[Array, ""] | None = None
+    ) -> list[Float[Array, "B _ _ C"]]:
+        """`key` is for what a trunk draws in training (drop path of swin); without one nothing is dropped."""
+        return self.pyramid(self.trunk(images, train, key))
 
 
-def build_trunk(config: ConfigDict, dtype: jnp.dtype, rngs: Rngs) -> ResNet | SmallTrunk:
+def build_trunk(
+    config: ConfigDict, dtype: jnp.dtype, rngs: Rngs, pictures_per_group: int
+) -> ResNet | HRNet | Swin | SmallTrunk:
     """The trunk that `config.model.backbone` names; UserError for an unknown one."""
     if config.name == "resnet":
-        if config.depth not in BLOCKS:
-            raise UserError(
-                f"config.model.backbone.depth={config.depth}: a resnet has depth {' or '.join(map(str, BLOCKS))}"
-            )
-        return ResNet(config.depth, dtype, rngs)
+        check_known(config, "depth", BLOCKS)
+        return ResNet(config.depth, config.get("remat", False), dtype, rngs)
+    if config.name == "hrnet":
+        check_known(config, "branch_width", BRANCH_WIDTHS)
+        return HRNet(config.branch_width, pictures_per_group, config.remat, dtype, rngs)
+    if config.name == "swin":
+        check_known(config, "size", SIZES)
+        if not 0 <= config.drop_path < 1:
+            raise UserError(f"config.model.backbone.drop_path={config.drop_path!r} must be at least 0 and less than 1")
+        return Swin(config.size, config.drop_path, config.remat, dtype, rngs)
     if config.name == "small":
         return SmallTrunk(dtype, rngs)
-    raise UserError(f"config.model.backbone.name={config.name!r} is unknown; known: resnet, small")
+    raise UserError(f"config.model.backbone.name={config.name!r} is unknown; known: resnet, hrnet, swin, small")
+
+
+def build_pyramid(
+    config: ConfigDict, channels: Sequence[int], dtype: jnp.dtype, rngs: Rngs
+) -> FPN | PlainHRFPN | LateralHRFPN:
+    """The pyramid that goes with the trunk; UserError for an unknown one."""
+    if config.name != "hrnet":
+        return FPN(channels, config.width, dtype, rngs)
+    check_known(config, "pyramid", HRNET_PYRAMIDS)
+    return HRNET_PYRAMIDS[config.pyramid](channels, config.width, dtype, rngs)
+
+
+def check_known(config: ConfigDict, key: str, known: Iterable[int | str]) -> None:
+    """Raises UserError unless the value of a key of `config.model.backbone` is one of those known."""
+    if config[key] not in known:
+        raise UserError(
+            f"config.model.backbone.{key}={config[key]!r} is unknown for {config.name}; "
+            f"known: {', '.join(map(str, known))}"
+        )

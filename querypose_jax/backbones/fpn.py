@@ -6,29 +6,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.backbones.conv import conv
 from querypose_jax.layers.initialisers import Rngs, kaiming_uniform
-from querypose_jax.layers.linear import at_least_float32
+from querypose_jax.layers.upsample import nearest_upsample
 
 PYRAMID_STRIDES = (4, 8, 16, 32)  # pixels per cell of P2..P5
 
 
 def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
     """Convolution with bias, map size kept."""
-    return nnx.Conv(
-        fan_in,
-        fan_out,
-        (size, size),
-        padding=size // 2,
-        kernel_init=kaiming_uniform,
-        dtype=dtype,
-        param_dtype=at_least_float32(dtype),
-        rngs=rngs,
-    )
-
-
-def double(x: Float[Array, "B h w C"]) -> Float[Array, "B 2*h 2*w C"]:
-    """Nearest-neighbour upsampling by two."""
-    return x.repeat(2, 1).repeat(2, 2)
+    return conv(fan_in, fan_out, size, dtype, rngs, init=kaiming_uniform, bias_init=nnx.initializers.zeros)
 
 
 class FPN(nnx.Module):
@@ -41,5 +28,5 @@ class FPN(nnx.Module):
     def __call__(self, maps: Sequence[Float[Array, "B _ _ _"]]) -> list[Float[Array, "B _ _ C"]]:
         merged = [lateral(x) for lateral, x in zip(self.laterals, maps, strict=True)]
         for level in reversed(range(len(merged) - 1)):
-            merged[level] = merged[level] + double(merged[level + 1])
+            merged[level] = merged[level] + nearest_upsample(merged[level + 1], 2)
         return [output(x) for output, x in zip(self.outputs, merged, strict=True)]

@@ -2,9 +2,11 @@
 
 from ml_collections import ConfigDict
 
+from querypose_jax.backbones import hrnet
 from querypose_jax.backbones.resnet import BLOCKS
+from querypose_jax.backbones.swin import SIZES
 from querypose_jax.errors import UserError
-from querypose_jax.layers.layouts import NameMap, conv_names, norm_names, prefixed
+from querypose_jax.layers.layouts import NameMap, conv_names, linear_names, norm_names, prefixed, vector
 
 LEVELS = (2, 3, 4, 5)
 
@@ -15,11 +17,16 @@ def backbone_names(config: ConfigDict, prefix: str = "backbone.") -> NameMap:
     Raises:
         UserError: a backbone that has no official counterpart.
     """
-    if config.name != "resnet":
+    inner = f"{prefix}bottom_up."
+    if config.name == "resnet":
+        trunk, pyramid = resnet_names(config.depth, inner), fpn_names(prefix)
+    elif config.name == "hrnet":
+        trunk, pyramid = hrnet_names(inner), hrfpn_names(config.pyramid, prefix)
+    elif config.name == "swin":
+        trunk, pyramid = swin_names(config.size, inner), fpn_names(prefix)
+    else:
         raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
-    return prefixed(("trunk",), resnet_names(config.depth, f"{prefix}bottom_up.")) | prefixed(
-        ("pyramid",), fpn_names(prefix)
-    )
+    return prefixed(("trunk",), trunk) | prefixed(("pyramid",), pyramid)
 
 
 def fpn_names(prefix: str) -> NameMap:
@@ -30,16 +37,100 @@ def fpn_names(prefix: str) -> NameMap:
     return names
 
 
-def resnet_names(depth: int, prefix: str) -> NameMap:
-    def conv_norm(name):
-        return prefixed(("conv",), conv_names(name, bias=False)) | prefixed(
-            ("norm",), norm_names(f"{name}.norm", statistics=True)
-        )
+def hrfpn_names(pyramid: str, prefix: str) -> NameMap:
+    """`lateral_conv.0` of v1 and `fpn_conv.4` are never read by the released code and have no place here."""
+    names = prefixed(("reduction",), conv_names(f"{prefix}reduction_conv.0"))
+    for index in range(len(LEVELS)):
+        names |= prefixed(("outputs", index), conv_names(f"{prefix}fpn_conv.{index}", bias=pyramid == "plain"))
+        if pyramid == "v1" and index > 0:
+            names |= prefixed(("laterals", index - 1), conv_names(f"{prefix}lateral_conv.{index}", bias=False))
+    return names
 
-    names = prefixed(("stem",), conv_norm(f"{prefix}stem.conv1"))
+
+def conv_norm_names(conv: str, norm: str) -> NameMap:
+    """Our `ConvNorm` modules: a convolution without bias and a batch norm with statistics."""
+    return prefixed(("conv",), conv_names(conv, bias=False)) | prefixed(("norm",), norm_names(norm, statistics=True))
+
+
+def resnet_names(depth: int, prefix: str) -> NameMap:
+    names = prefixed(("stem",), conv_norm_names(f"{prefix}stem.conv1", f"{prefix}stem.conv1.norm"))
     for stage, blocks in enumerate(BLOCKS[depth]):
         for block in range(blocks):
             convs = ["conv1", "conv2", "conv3"] + (["shortcut"] if block == 0 else [])
             for conv in convs:
-                names |= prefixed(("stages", stage, block, conv), conv_norm(f"{prefix}res{stage + 2}.{block}.{conv}"))
+                name = f"{prefix}res{stage + 2}.{block}.{conv}"
+                names |= prefixed(("stages", stage, block, conv), conv_norm_names(name, f"{name}.norm"))
     return names
+
+
+def residual_names(prefix: str, convs: int) -> NameMap:
+    """The numbered convolutions of a block of an hrnet."""
+    names: NameMap = {}
+    for k in range(1, convs + 1):
+        names |= prefixed((f"conv{k}",), conv_norm_names(f"{prefix}conv{k}", f"{prefix}bn{k}"))
+    return names
+
+
+def sequential_names(prefix: str) -> NameMap:
+    """A convolution and its norm as the first two modules of an nn.Sequential."""
+    return conv_norm_names(f"{prefix}.0", f"{prefix}.1")
+
+
+def hrnet_names(prefix: str) -> NameMap:
+    """The same for both widths."""
+    names = residual_names(prefix, convs=2)
+    for block in range(hrnet.LAYER1_BLOCKS):
+        names |= prefixed(("layer1", block), residual_names(f"{prefix}layer1.{block}.", convs=3))
+    names |= prefixed(("layer1", 0, "shortcut"), sequential_names(f"{prefix}layer1.0.downsample"))
+    # Only the first one, which keeps the size, is not nested once more.
+    for index, name in enumerate(("transition1.0", "transition1.1.0", "transition2.2.0", "transition3.3.0")):
+        names |= prefixed(("transitions", index), sequential_names(prefix + name))
+    for stage, modules in enumerate(hrnet.MODULES):
+        for module in range(modules):
+            exchange = exchange_names(f"{prefix}stage{stage + 2}.{module}.", branches=stage + 2)
+            names |= prefixed(("stages", stage, module), exchange)
+    return names
+
+
+def exchange_names(prefix: str, branches: int) -> NameMap:
+    """One module of an hrnet: its residual blocks and the paths between its branches."""
+    names: NameMap = {}
+    for branch in range(branches):
+        for block in range(hrnet.BRANCH_BLOCKS):
+            path = ("branches", branch, block)
+            names |= prefixed(path, residual_names(f"{prefix}branches.{branch}.{block}.", convs=2))
+    for target in range(branches):
+        for source in range(branches):
+            name, path = f"{prefix}fuse_layers.{target}.{source}", ("fusions", target, source, "steps")
+            if source > target:
+                names |= prefixed((*path, 0), sequential_names(name))
+            for step in range(target - source):
+                names |= prefixed((*path, step), sequential_names(f"{name}.{step}"))
+    return names
+
+
+def swin_names(size: str, prefix: str) -> NameMap:
+    depths = SIZES[size].depths
+    names = prefixed(("patches", "proj"), conv_names(f"{prefix}patch_embed.proj"))
+    names |= prefixed(("patches", "norm"), norm_names(f"{prefix}patch_embed.norm"))
+    for stage, blocks in enumerate(depths):
+        names |= prefixed(("norms", stage), norm_names(f"{prefix}norm{stage}"))
+        for block in range(blocks):
+            names |= prefixed(("stages", stage, block), swin_block_names(f"{prefix}layers.{stage}.blocks.{block}."))
+    for stage in range(len(depths) - 1):
+        merging = f"{prefix}layers.{stage}.downsample"
+        names |= prefixed(("mergings", stage, "norm"), norm_names(f"{merging}.norm"))
+        names |= prefixed(("mergings", stage, "reduction"), linear_names(f"{merging}.reduction", bias=False))
+    return names
+
+
+def swin_block_names(prefix: str) -> NameMap:
+    return (
+        {("attention", "bias_table"): vector(f"{prefix}attn.relative_position_bias_table")}
+        | prefixed(("attention", "qkv"), linear_names(f"{prefix}attn.qkv"))
+        | prefixed(("attention", "proj"), linear_names(f"{prefix}attn.proj"))
+        | prefixed(("norm1",), norm_names(f"{prefix}norm1"))
+        | prefixed(("norm2",), norm_names(f"{prefix}norm2"))
+        | prefixed(("expand",), linear_names(f"{prefix}mlp.fc1"))
+        | prefixed(("contract",), linear_names(f"{prefix}mlp.fc2"))
+    )

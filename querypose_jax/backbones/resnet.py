@@ -5,9 +5,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.backbones.conv import conv
+from querypose_jax.backbones.remat import run_block
 from querypose_jax.layers.frozen import FrozenBatchNorm, freeze_convolutions
 from querypose_jax.layers.initialisers import Rngs, he_normal_fan_out
-from querypose_jax.layers.linear import at_least_float32
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per stage
 CHANNELS = (256, 512, 1024, 2048)  # of C2..C5
@@ -17,18 +18,7 @@ class ConvNorm(nnx.Module):
     """Convolution without bias and frozen batch norm; size kept up to the stride."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
-        self.conv = nnx.Conv(
-            fan_in,
-            fan_out,
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=he_normal_fan_out,
-            dtype=dtype,
-            param_dtype=at_least_float32(dtype),
-            rngs=rngs,
-        )
+        self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=he_normal_fan_out, stride=stride)
         self.norm = FrozenBatchNorm(fan_out, dtype)
 
     def __call__(self, x: Float[Array, "B h w _"]) -> Float[Array, "B _ _ _"]:
@@ -50,11 +40,15 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """Trunk: picture to C2..C5 (strides 4..32). The convolutions of stem and first stage are frozen, as released."""
+    """Trunk: picture to C2..C5 (strides 4..32). The convolutions of stem and first stage are frozen, as released.
+
+    With `remat` each block is computed again in the backward pass.
+    """
 
     channels = CHANNELS
 
-    def __init__(self, depth: int, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(self, depth: int, remat: bool, dtype: jnp.dtype, rngs: Rngs):
+        self.remat = remat
         self.stem = ConvNorm(3, 64, 7, 2, dtype, rngs)
         stages, fan_in = [], 64
         for index, (blocks, fan_out) in enumerate(zip(BLOCKS[depth], CHANNELS, strict=True)):
@@ -68,12 +62,15 @@ class ResNet(nnx.Module):
         freeze_convolutions(self.stem)
         freeze_convolutions(self.stages[0])
 
-    def __call__(self, x: Float[Array, "B H W 3"], train: bool) -> list[Float[Array, "B _ _ _"]]:
+    def __call__(
+        self, x: Float[Array, "B H W 3"], train: bool, key: Array | None = None
+    ) -> list[Float[Array, "B _ _ _"]]:
+        """The same in training; nothing is drawn, the key is not used."""
         x = jax.nn.relu(self.stem(x))
         x = nnx.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
         maps = []
         for stage in self.stages:
             for block in stage:
-                x = block(x)
+                x = run_block(self.remat, block, x)
             maps.append(x)
         return maps

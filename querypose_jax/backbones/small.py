@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.backbones.conv import conv
 from querypose_jax.layers.initialisers import Rngs, he_normal
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
@@ -17,18 +18,7 @@ class ConvBatchNorm(nnx.Module):
 
     def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
         param_dtype = at_least_float32(dtype)
-        self.conv = nnx.Conv(
-            fan_in,
-            fan_out,
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
+        self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=he_normal, stride=stride)
         self.norm = nnx.BatchNorm(
             fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
         )
@@ -82,7 +72,10 @@ class SmallTrunk(nnx.Module):
         fans = zip((STEM, *CHANNELS[:-1]), CHANNELS, strict=True)
         self.blocks = nnx.List([BasicBlock(fan_in, fan_out, dtype, rngs) for fan_in, fan_out in fans])
 
-    def __call__(self, x: Float[Array, "B H W 3"], train: bool) -> list[Float[Array, "B _ _ _"]]:
+    def __call__(
+        self, x: Float[Array, "B H W 3"], train: bool, key: Array | None = None
+    ) -> list[Float[Array, "B _ _ _"]]:
+        """Nothing is drawn: the key is not used."""
         x = jax.nn.relu(self.stem(x, train))
         maps = []
         for block in self.blocks:

@@ -1,9 +1,12 @@
-"""Batch norm over packed rows: only real rows count, and statistics are per group of pictures."""
+"""Batch norm with statistics per group of pictures: over packed rows, of which only real ones count, or whole maps."""
+
+import math
 
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from querypose_jax.errors import UserError
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
 MOMENTUM = 0.9  # of the running statistics: new = 0.9 old + 0.1 batch
@@ -67,3 +70,52 @@ class MaskedBatchNorm(nnx.Module):
         for running, batch in ((self.mean, mean), (self.var, unbiased_var)):
             new = jnp.where(is_group, batch, 0).sum(0) / used
             running.set_value(running[...] + weight * (new - running[...]))
+
+
+class PictureBatchNorm(nnx.Module):
+    """Batch norm of whole maps, padding around pictures included.
+
+    In training a picture is normalised with the statistics of its group of neighbouring pictures (biased variance); the
+    running statistics move towards the mean of the groups' statistics (unbiased variance). A group whose pictures lie
+    on one device needs nothing from the others.
+    """
+
+    def __init__(self, channels: int, pictures_per_group: int, dtype: jnp.dtype):
+        """`pictures_per_group` = 0 stands for the whole batch."""
+        param_dtype = at_least_float32(dtype)
+        self.pictures_per_group = pictures_per_group
+        self.dtype = dtype
+        self.scale = nnx.Param(jnp.ones(channels, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, param_dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(channels, param_dtype))
+
+    def __call__(self, x: Float[Array, "B h w C"], train: bool) -> Float[Array, "B h w C"]:
+        """Normalises with running statistics, or, in training, with those of each group.
+
+        Raises:
+            UserError: a training batch that does not split into groups.
+        """
+        wide = x.astype(at_least_float32(self.dtype))
+        if not train:
+            return self._normalised(wide, self.mean[...], self.var[...])
+        groups = wide.reshape(-1, self._group_size(x.shape[0]), *x.shape[1:])  # [groups, pictures, h, w, C]
+        mean = groups.mean((1, 2, 3), keepdims=True)
+        var = jnp.square(groups - mean).mean((1, 2, 3), keepdims=True)
+        count = math.prod(groups.shape[1:4])
+        for running, batch in ((self.mean, mean), (self.var, var * count / max(count - 1, 1))):
+            running.set_value(MOMENTUM * running[...] + (1 - MOMENTUM) * batch.mean((0, 1, 2, 3)))
+        return self._normalised(groups, mean, var).reshape(x.shape)
+
+    def _normalised(self, wide, mean, var):
+        y = (wide - mean) * (self.scale[...] / jnp.sqrt(var + NORM_EPSILON)) + self.bias[...]
+        return y.astype(self.dtype)
+
+    def _group_size(self, pictures: int) -> int:
+        size = min(self.pictures_per_group or pictures, pictures)
+        if pictures % size:
+            raise UserError(
+                f"train.pictures_per_group={size} does not divide a batch of {pictures} pictures; "
+                "choose a divisor, or 0 for the whole batch"
+            )
+        return size

@@ -75,6 +75,7 @@ xavier_uniform = by_shape(lambda fan_in, fan_out: uniform(math.sqrt(6 / (fan_in 
 kaiming_uniform = by_shape(lambda fan_in, fan_out: uniform(math.sqrt(3 / fan_in)))  # with slope 1
 he_normal = by_shape(lambda fan_in, fan_out: normal(math.sqrt(2 / fan_in)))
 he_normal_fan_out = by_shape(lambda fan_in, fan_out: normal(math.sqrt(2 / fan_out)))
+pytorch_uniform = by_shape(lambda fan_in, fan_out: uniform_fan_in(fan_in))  # PyTorch's default for weights
 
 
 def uniform_fan_in(fan_in: int) -> nnx.Initializer:

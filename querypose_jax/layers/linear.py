@@ -18,13 +18,21 @@ def at_least_float32(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def linear(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs, *, bias: str = "uniform") -> nnx.Linear:
-    """Linear layer, Xavier-uniform kernel; bias: "uniform" (as PyTorch draws it), "zero" or "none"."""
+def linear(
+    fan_in: int,
+    fan_out: int,
+    dtype: jnp.dtype,
+    rngs: Rngs,
+    *,
+    bias: str = "uniform",
+    kernel_init: nnx.Initializer = xavier_uniform,
+) -> nnx.Linear:
+    """Linear layer; bias: "uniform" (as PyTorch draws it), "zero" or "none"."""
     return nnx.Linear(
         fan_in,
         fan_out,
         use_bias=bias != "none",
-        kernel_init=xavier_uniform,
+        kernel_init=kernel_init,
         bias_init=uniform_fan_in(fan_in) if bias == "uniform" else nnx.initializers.zeros,
         dtype=dtype,
         param_dtype=at_least_float32(dtype),

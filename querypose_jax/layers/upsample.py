@@ -1,4 +1,4 @@
-"""Doubling a map with a 4x4 transposed convolution, written as four 2x2 convolutions."""
+"""Enlarging a map: by repeating, and by a 4x4 transposed convolution written as four 2x2 convolutions."""
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,11 @@ from querypose_jax.layers.linear import at_least_float32
 # Output row 2i + a of a stride-2, padding-1 transposed convolution reads two input rows: i-1 and i through kernel rows
 # 3 and 1 for a = 0, i and i+1 through kernel rows 2 and 0 for a = 1. Columns likewise.
 PHASE_TAPS = ((3, 1), (2, 0))
+
+
+def nearest_upsample(x: Float[Array, "B h w C"], factor: int) -> Float[Array, "B _ _ C"]:
+    """Every cell becomes a block of factor x factor cells."""
+    return x.repeat(factor, 1).repeat(factor, 2)
 
 
 class DoubleUpsample(nnx.Module):

@@ -5,12 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from querypose_jax.backbones.fpn import FPN, double
-
-
-def test_doubling_repeats_each_pixel_in_a_two_by_two_block():
-    x = jnp.array([[1.0, 2], [3, 4]])[None, :, :, None]
-    assert double(x)[0, :, :, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+from querypose_jax.backbones.fpn import FPN
 
 
 def test_each_level_is_the_sum_of_the_laterals_from_its_own_down():

@@ -13,34 +13,64 @@ from ml_collections import ConfigDict
 from querypose_jax.backbones.backbone import Backbone, normalise
 from querypose_jax.backbones.names import backbone_names
 from querypose_jax.backbones.resnet import BLOCKS
+from querypose_jax.backbones.swin import SIZES
 from querypose_jax.pictures import place_on_canvas
 from querypose_jax.structures import Batch
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
 
 TOLERANCE = 1e-4  # of the largest absolute value of a map, float32
+STATISTICS_TOLERANCE = 5e-4  # the same, with batch norm on the statistics of the batch
 IMAGE_TOLERANCE = 1e-5
 LEVELS = (2, 3, 4, 5)
 
 
-def resnet_config(shapes: dict[str, list[int]]) -> ConfigDict:
+def manifest_config(shapes: dict[str, list[int]]) -> ConfigDict:
     """config.model.backbone of a manifest's shapes; skips the test where we have no such backbone."""
-    blocks = {name.split(".")[3] for name in shapes if name.startswith("backbone.bottom_up.res4.")}
+    trunk = "backbone.bottom_up."
+    if f"{trunk}transition1.0.0.weight" in shapes:
+        pyramid = "v1" if "backbone.lateral_conv.0.weight" in shapes else "plain"
+        width = shapes["backbone.reduction_conv.0.weight"][0]
+        return hrnet_config(shapes[f"{trunk}transition1.0.0.weight"][0], pyramid, width)
+    if f"{trunk}patch_embed.proj.weight" in shapes:
+        return swin_config(shapes[f"{trunk}patch_embed.proj.weight"][0], shapes["backbone.fpn_lateral2.weight"][0])
+    blocks = {name.split(".")[3] for name in shapes if name.startswith(f"{trunk}res4.")}
     depth = next((depth for depth, counts in BLOCKS.items() if counts[2] == len(blocks)), None)
     if depth is None or "backbone.fpn_lateral2.weight" not in shapes:
-        pytest.skip(f"no ResNet with FPN of depth {' or '.join(map(str, BLOCKS))}")
-    return ConfigDict(dict(name="resnet", depth=depth, width=shapes["backbone.fpn_lateral2.weight"][0]))
+        pytest.skip("no HRNet, no Swin, and no ResNet with FPN of a depth we have")
+    return resnet_config(depth, shapes["backbone.fpn_lateral2.weight"][0])
 
 
 def golden_config(golden: Golden) -> ConfigDict:
-    """config.model.backbone from the manifest that a golden names, or, where that is missing, from its name."""
+    """config.model.backbone from what a golden says of itself and from its maps' channels.
+
+    A resnet's depth is told by the manifest that it names, or, where that is missing, by its name.
+    """
+    width, finest = golden["p2_chmean"].shape[1], golden["c2_chmean"].shape[1]
+    if golden.meta["family"] == "hrnet":
+        return hrnet_config(finest, {"hrfpn": "plain", "hrfpn_v1": "v1"}[golden.meta["neck"]], width)
+    if golden.meta["family"] == "swin":
+        return swin_config(finest, width)
     manifest = goldens.FOLDER / golden.meta.get("manifest", f"backbone_manifest_{golden.meta['backbone']}.json")
     if manifest.exists():
-        return resnet_config(json.loads(manifest.read_text())["shapes"])
+        return manifest_config(json.loads(manifest.read_text())["shapes"])
     named = re.match(r"r(?:es|esnet)?_?(\d+)", golden.meta["backbone"])
     if not named or int(named[1]) not in BLOCKS:
         pytest.skip(f"no {manifest.name}, and the name {golden.meta['backbone']!r} tells no depth we have")
-    return ConfigDict(dict(name="resnet", depth=int(named[1]), width=golden["p2_chmean"].shape[1]))
+    return resnet_config(int(named[1]), width)
+
+
+def resnet_config(depth: int, width: int) -> ConfigDict:
+    return ConfigDict(dict(name="resnet", depth=depth, width=width))
+
+
+def hrnet_config(branch_width: int, pyramid: str, width: int) -> ConfigDict:
+    return ConfigDict(dict(name="hrnet", branch_width=branch_width, pyramid=pyramid, remat=False, width=width))
+
+
+def swin_config(dim: int, width: int) -> ConfigDict:
+    size = next(name for name, size in SIZES.items() if size.dim == dim)
+    return ConfigDict(dict(name="swin", size=size, drop_path=0.2, remat=False, width=width))
 
 
 def picture_batch(golden: Golden) -> Batch:
@@ -69,33 +99,56 @@ def test_pictures_are_normalised_and_zero_outside(path):
     assert_close(np.moveaxis(actual, -1, 1), golden["images"], IMAGE_TOLERANCE)
 
 
-@pytest.mark.parametrize("path", goldens.files("backbone", family="resnet"))
-def test_resnet_equals_reference(path, record_property):
+def backbone_files() -> list:
+    """Every golden of a backbone; those that take long to compile or to fill are slow."""
+    marked = []
+    for parameter in goldens.files("backbone"):
+        path = parameter.values[0]
+        slow = path is not None and (goldens.metas()[path]["family"] == "hrnet" or path.stem.endswith(("_b", "_l")))
+        marked.append(pytest.param(path, id=parameter.id, marks=[*parameter.marks, *[pytest.mark.slow] * slow]))
+    return marked
+
+
+@pytest.mark.parametrize("path", backbone_files())
+def test_backbone_equals_reference(path, record_property):
+    """All maps that are stored, and, where the golden has them, those with the statistics of the batch."""
     golden = Golden(path)
     config = golden_config(golden)
     abstract = nnx.eval_shape(lambda: Backbone(config, np.dtype("float32"), nnx.Rngs(0)))
     model = goldens.fill(abstract, backbone_names(config), golden.meta["weights_tag"], "float32")
+    check_maps(golden, "", run(model, golden, train=False), TOLERANCE, record_property)
+    if golden.names("bntrain_"):
+        check_maps(golden, "bntrain_", run(model, golden, train=True), STATISTICS_TOLERANCE, record_property)
+
+
+def run(model: Backbone, golden: Golden, train: bool) -> dict[str, np.ndarray]:
+    """The golden's pictures through trunk and pyramid: c2..c5, p2..p6 [B C h w]."""
     graphdef, state = nnx.split(model)
 
     @jax.jit
-    def run(state, images):
+    def maps_of(state, images):
         model = nnx.merge(graphdef, state)
-        maps = model.trunk(images, train=False)
+        maps = model.trunk(images, train=train)
         return maps, model.pyramid(maps)
 
     with jax.default_matmul_precision("highest"):
-        maps, pyramid = run(state, np.moveaxis(golden["images"], 1, -1))
-    for prefix, levels in (("c", maps), ("p", pyramid)):
-        for level, features in zip(LEVELS, levels, strict=True):
-            check_map(golden, f"{prefix}{level}", np.moveaxis(features, -1, 1), record_property)
+        maps, pyramid = maps_of(state, np.moveaxis(golden["images"], 1, -1))
+    named = {f"c{level}": x for level, x in zip(LEVELS, maps, strict=True)}
+    named |= {f"p{level}": x for level, x in zip(LEVELS, pyramid, strict=True)}
+    named["p6"] = named["p5"][:, ::2, ::2]  # the released P6: every other cell of P5
+    return {key: np.moveaxis(x, -1, 1) for key, x in named.items()}
 
 
-def check_map(golden, key, features, record_property):
-    """A map's stored channels (every s-th) and the means (and deviations) of all of them, [B C h w]."""
-    expected = golden[key]
-    stride = -(-features.shape[1] // expected.shape[1])
-    scale = np.abs(expected).max()
-    record_property(key, assert_close(features[:, ::stride], expected, TOLERANCE * scale, what=key) / scale)
-    assert_close(features.mean((2, 3)), golden[f"{key}_chmean"], TOLERANCE * scale, what=f"{key}_chmean")
-    if f"{key}_chstd" in golden:
-        assert_close(features.std((2, 3)), golden[f"{key}_chstd"], TOLERANCE * scale, what=f"{key}_chstd")
+def check_maps(golden, prefix, maps, tolerance, record_property):
+    """Every array that the golden stores under the prefix: a map's every s-th channel, means and deviations of all."""
+    stored = [re.fullmatch(rf"{prefix}([cp]\d)(|_chmean|_chstd)", key) for key in golden.names(prefix)]
+    found = [match for match in stored if match]
+    assert {f"{kind}{level}" for kind in "cp" for level in LEVELS} <= {match[1] for match in found}
+    for match in found:
+        features, expected = maps[match[1]], golden[match[0]]
+        scale = np.abs(golden[prefix + match[1]]).max()
+        if match[2]:
+            actual = features.mean((2, 3)) if match[2] == "_chmean" else features.std((2, 3))
+        else:
+            actual = features[:, :: -(-features.shape[1] // expected.shape[1])]
+        record_property(match[0], assert_close(actual, expected, tolerance * scale, what=match[0]) / scale)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from flax import nnx
 
 from querypose_jax.backbones.backbone import Backbone
 from querypose_jax.backbones.names import backbone_names
+from querypose_jax.layers.initialisers import Keys
 from querypose_jax.models.querypose.model import QueryPose
 from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, head_names
 from tests.parity import goldens
-from tests.parity.test_backbone import resnet_config
+from tests.parity.test_backbone import manifest_config
 
 
 def manifests(pattern: str) -> list:
@@ -45,8 +47,12 @@ def test_head_names_and_shapes(path: Path):
 
 
 @pytest.mark.parametrize("path", manifests("backbone_manifest_*.json"))
-def test_resnet_names_and_shapes(path: Path):
-    shapes = json.loads(path.read_text())["shapes"]
-    config = resnet_config(shapes)
-    abstract = nnx.eval_shape(lambda: Backbone(config, jnp.dtype("float32"), nnx.Rngs(0)))
-    assert_same_names_and_shapes(abstract, backbone_names(config), shapes)
+def test_backbone_names_and_shapes_and_what_trains(path: Path):
+    manifest = json.loads(path.read_text())
+    config = manifest_config(manifest["shapes"])
+    abstract = nnx.eval_shape(lambda: Backbone(config, jnp.dtype("float32"), Keys(jax.random.key(0))))
+    names = backbone_names(config)
+    assert_same_names_and_shapes(abstract, names, manifest["shapes"])
+    trained = {name for path, _ in nnx.to_flat_state(nnx.state(abstract, nnx.Param)) for name in names[path].names}
+    movable = set(manifest["shapes"]) - set(manifest["frozen"])
+    assert trained == {name for name in movable if not KNOWINGLY_UNUSED.search(name)}

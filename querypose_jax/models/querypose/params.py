@@ -23,6 +23,7 @@ from querypose_jax.skeletons import Skeleton
 # Official tensors that carry no information for us: never applied by the released code, counters and constants.
 KNOWINGLY_UNUSED = re.compile(
     r"\.updater\.(fc3|norm_fc3)\.|\.num_batches_tracked$|\.flow\.mask$|\.relative_position_index$|fpn_conv\.4\."
+    r"|lateral_conv\.0\."
 )
 
 
