@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 
-HUGE_COST = 1e6  # stands for NaN and infinities, so that scipy always finds an answer
+from kernels.assignment.guard import guard_costs
 
 
 def _solve(cost: Array | np.ndarray, is_person: Array | np.ndarray) -> np.ndarray:
@@ -15,13 +15,12 @@ def _solve(cost: Array | np.ndarray, is_person: Array | np.ndarray) -> np.ndarra
     query = np.full(is_person.shape, queries, np.int32)
     for picture, (matrix, mask) in enumerate(zip(np.asarray(cost), np.asarray(is_person), strict=True)):
         people = np.flatnonzero(mask)
-        matrix = np.nan_to_num(matrix[:, people], nan=HUGE_COST, posinf=HUGE_COST, neginf=-HUGE_COST)
-        rows, columns = linear_sum_assignment(matrix)
+        rows, columns = linear_sum_assignment(matrix[:, people])
         query[picture, people[columns]] = rows
     return query
 
 
 def assign_callback(cost: Float[Array, "B N G"], is_person: Bool[Array, "B G"]) -> Int[Array, "B G"]:
-    """See `kernels.assignment.assign`."""
+    """The query of each person, N where there is none; see `kernels.assignment.assign`."""
     result = jax.ShapeDtypeStruct(is_person.shape, jnp.int32)
-    return jax.pure_callback(_solve, result, cost, is_person, vmap_method="sequential")
+    return jax.pure_callback(_solve, result, guard_costs(cost), is_person, vmap_method="sequential")

@@ -1,7 +1,9 @@
 """RoIAlign (He et al. 2017), aligned variant, sampling ratio 2: pools a fixed grid from a feature pyramid."""
 
 from collections.abc import Sequence
+from functools import partial
 
+import jax
 from jaxtyping import Array, Float, Int
 
 from kernels.roi_align.dense import roi_align_dense
@@ -10,7 +12,6 @@ from kernels.roi_align.gather import roi_align_gather
 # Gathering costs about as much per output cell as a product with this many map positions (two CPU cores, float32,
 # forward and backward: 7.5 ns per gathered number against 150 GFLOP/s, so break-even near 3000 positions per cell row).
 DENSE_POSITIONS_PER_CELL = 3000
-DENSE_NUMBERS = 2**24  # where boxes choose among pictures, a product copies the map of each box: at most this much
 
 
 def roi_align(
@@ -19,6 +20,7 @@ def roi_align(
     picture: Int[Array, " Q"],
     strides: Sequence[int],
     cells: int,
+    path: str = "auto",
 ) -> Float[Array, "Q cells cells C"]:
     """Pools each box from the level that fits its size.
 
@@ -28,13 +30,29 @@ def roi_align(
         picture: the picture of each box.
         strides: pixels per map unit of each level.
         cells: output cells per side; each is the mean of 2 x 2 bilinear samples, samples off the map count as zero.
+        path: "auto" chooses by platform and map size, "gather" and "dense" are the same everywhere, "triton" is the
+            CUDA kernel where there is CUDA and "auto" elsewhere. Every path computes the same numbers.
 
     Returns:
         The pooled features in the dtype of the pyramid, accumulated in at least float32.
     """
-    pictures, _, _, channels = pyramid[0].shape
-    positions = sum(level.shape[1] * level.shape[2] for level in pyramid)
-    copied = boxes.shape[0] * positions * channels if pictures > 1 else 0
-    is_small = positions <= DENSE_POSITIONS_PER_CELL * cells and copied <= DENSE_NUMBERS
-    path = roi_align_dense if is_small else roi_align_gather
-    return path(pyramid, boxes, picture, strides, cells)
+    choose = {"auto": by_platform, "gather": roi_align_gather, "dense": roi_align_dense, "triton": kernel_on_cuda}
+    return choose[path](pyramid, boxes, picture, strides, cells)
+
+
+def by_platform(pyramid, boxes, picture, strides, cells) -> Array:
+    """Matrix products on TPUs and for small maps, else gathers: also on CUDA, until the kernel is measured faster."""
+    positions = sum(level.shape[0] * level.shape[1] * level.shape[2] for level in pyramid)
+    if positions <= DENSE_POSITIONS_PER_CELL * cells:
+        return roi_align_dense(pyramid, boxes, picture, strides, cells)
+    gather, dense = (partial(path, strides=strides, cells=cells) for path in (roi_align_gather, roi_align_dense))
+    return jax.lax.platform_dependent(pyramid, boxes, picture, tpu=dense, default=gather)
+
+
+def kernel_on_cuda(pyramid, boxes, picture, strides, cells) -> Array:
+    """The CUDA kernel, where a program is compiled for CUDA."""
+    # Imported when asked for: Pallas takes long to import, and its Triton lowering may leave jax.
+    from kernels.roi_align.triton import roi_align_triton
+
+    kernel, auto = (partial(path, strides=strides, cells=cells) for path in (roi_align_triton, by_platform))
+    return jax.lax.platform_dependent(pyramid, boxes, picture, cuda=kernel, default=auto)

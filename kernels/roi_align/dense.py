@@ -1,8 +1,8 @@
-"""RoIAlign as two matrix products: the path without gathers and scatters.
+"""RoIAlign as two matrix products: the path without gathers and scatters, for TPUs and for small maps.
 
 Sampling is separable, so pooling one box is Y F X^T with a cells x h matrix Y and a cells x w matrix X of tent-shaped
-weights. Its backward pass is two more products, where the gather path scatters. Every level is pooled for every
-box and masked: cheap while maps are small.
+weights. Its backward pass is two more products, where the gather path scatters. All levels lie on one canvas and all
+pictures below each other, so that one pair of products serves every box: level and picture of a box shift its tents.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,37 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kernels.roi_align.sampling import SAMPLES, axis_samples, pyramid_level
+from kernels.roi_align.sampling import AxisTaps, axis_taps, box_samples
 
 product = partial(jnp.matmul, precision="highest")  # sampling weights keep their bits on accelerators
 
 
-def tent_matrix(
-    start: Float[Array, " Q"], end: Float[Array, " Q"], cells: int, size: int
-) -> Float[Array, "Q cells size"]:
-    """Weights with which each output cell takes the positions of a map axis; sides in map units."""
-    samples = axis_samples(start, end, cells, jnp.full(start.shape, size))
-    position = jnp.arange(size)
-    weights = jnp.where(samples.low[..., None] == position, samples.low_weight[..., None], 0)
-    weights += jnp.where(samples.high[..., None] == position, samples.high_weight[..., None], 0)
-    return weights.reshape(-1, cells, SAMPLES, size).mean(2)
+def canvas_offsets(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Top left corner of each level (height, width) on the canvas: the first on top, the others side by side below."""
+    widths = [width for _, width in sizes[1:]]
+    return [(0, 0), *((sizes[0][0], sum(widths[:i])) for i in range(len(widths)))]
+
+
+def put_on_canvas(pyramid: Sequence[Float[Array, "P _ _ C"]]) -> Float[Array, "P _ _ C"]:
+    """All levels on one map; what they leave free is zero and never read with a weight."""
+    first, *others = pyramid
+    if not others:
+        return first
+    height = max(level.shape[1] for level in others)
+    below = jnp.concatenate([widen(level, height, level.shape[2]) for level in others], 2)
+    width = max(first.shape[2], below.shape[2])
+    return jnp.concatenate([widen(first, first.shape[1], width), widen(below, height, width)], 1)
+
+
+def widen(level: Float[Array, "P _ _ C"], height: int, width: int) -> Float[Array, "P {height} {width} C"]:
+    """Zeros below and to the right of a map."""
+    return jnp.pad(level, ((0, 0), (0, height - level.shape[1]), (0, width - level.shape[2]), (0, 0)))
+
+
+def tent_matrix(taps: AxisTaps, offset: Int[Array, " Q"], size: int) -> Float[Array, "Q cells {size}"]:
+    """Weights with which each output cell takes the positions of a canvas axis, its taps moved by the box's offset."""
+    hit = (taps.index + offset[:, None, None])[..., None] == jnp.arange(size)
+    return jnp.where(hit, taps.weight[..., None], 0).sum(2)
 
 
 def roi_align_dense(
@@ -36,28 +53,16 @@ def roi_align_dense(
     cells: int,
 ) -> Float[Array, "Q cells cells C"]:
     """See `kernels.roi_align.roi_align`."""
-    boxes = jax.lax.stop_gradient(boxes)
-    level = pyramid_level(boxes, len(pyramid))
+    sizes = [level.shape[1:3] for level in pyramid]
+    level, x, y = box_samples(jax.lax.stop_gradient(boxes), sizes, strides, cells)
     dtype = jnp.promote_types(pyramid[0].dtype, jnp.float32)
-    pooled = jnp.zeros((boxes.shape[0], cells, cells, pyramid[0].shape[-1]), dtype)
-    for index, (feature, stride) in enumerate(zip(pyramid, strides, strict=True)):
-        pooled += pool_level(feature.astype(dtype), boxes / stride - 0.5, picture, cells, level == index)
-    return pooled.astype(pyramid[0].dtype)
-
-
-def pool_level(
-    feature: Float[Array, "P h w C"], scaled: Float[Array, "Q 4"], picture: Array, cells: int, is_level: Array
-) -> Float[Array, "Q cells cells C"]:
-    """Pools every box (map units) from one level; zero for boxes of other levels."""
-    pictures, height, width, channels = feature.shape
-    y = tent_matrix(scaled[:, 1], scaled[:, 3], cells, height).astype(feature.dtype)
-    x = tent_matrix(scaled[:, 0], scaled[:, 2], cells, width).astype(feature.dtype)
-    y = jnp.where(is_level[:, None, None], y, 0)
-    if pictures == 1:
-        rows = product(y.reshape(-1, height), feature.reshape(height, -1))
-    else:
-        select = jax.nn.one_hot(picture, pictures, dtype=feature.dtype)  # a product, so that its backward pass is one
-        rows = product(y, product(select, feature.reshape(pictures, -1)).reshape(-1, height, width * channels))
+    canvas = put_on_canvas(pyramid).astype(dtype)
+    pictures, height, width, channels = canvas.shape
+    top, left = (jnp.array(offset)[level] for offset in zip(*canvas_offsets(sizes), strict=True))
+    y_tents = tent_matrix(axis_taps(y), top + picture * height, pictures * height).astype(dtype)
+    x_tents = tent_matrix(axis_taps(x), left, width).astype(dtype)
+    rows = product(y_tents.reshape(-1, pictures * height), canvas.reshape(pictures * height, -1))
     rows = rows.reshape(-1, cells, width, channels)
     # A product per row of cells: one product per box would transpose `rows` in memory first.
-    return product(jnp.broadcast_to(x[:, None], (x.shape[0], cells, cells, width)), rows)
+    pooled = product(jnp.broadcast_to(x_tents[:, None], (len(boxes), cells, cells, width)), rows)
+    return pooled.astype(pyramid[0].dtype)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from kernels.roi_align.sampling import SAMPLES, axis_samples, pyramid_level
+from kernels.roi_align.sampling import SAMPLES, box_samples
 
 
 def roi_align_gather(
@@ -25,19 +25,12 @@ def roi_align_gather(
     channels = pyramid[0].shape[-1]
     flat = jnp.concatenate([level.reshape(-1, channels) for level in pyramid])
 
-    # Tables over levels, looked up per box.
-    heights = jnp.array([level.shape[1] for level in pyramid])
-    widths = jnp.array([level.shape[2] for level in pyramid])
-    sizes = [level.shape[0] * level.shape[1] * level.shape[2] for level in pyramid]
-    offsets = jnp.array([sum(sizes[:i]) for i in range(len(sizes))])
-    level = pyramid_level(boxes, len(pyramid))
-    height, width = heights[level], widths[level]
-    stride = jnp.array(strides, boxes.dtype)[level]
-
-    scaled = boxes / stride[:, None] - 0.5
-    x = axis_samples(scaled[:, 0], scaled[:, 2], cells, width)
-    y = axis_samples(scaled[:, 1], scaled[:, 3], cells, height)
-    first_row = offsets[level] + picture * height * width
+    sizes = [level.shape[1:3] for level in pyramid]
+    level, x, y = box_samples(boxes, sizes, strides, cells)
+    areas = [height * width for height, width in sizes]
+    offsets = [pyramid[0].shape[0] * sum(areas[:i]) for i in range(len(areas))]
+    first_row = jnp.array(offsets)[level] + picture * jnp.array(areas)[level]
+    width = jnp.array([width for _, width in sizes])[level]
 
     dtype = jnp.promote_types(flat.dtype, jnp.float32)
     samples = cells * SAMPLES

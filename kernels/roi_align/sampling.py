@@ -3,6 +3,7 @@
 Sampling is separable: the positions, validity and weights of x and y do not depend on each other.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -62,3 +63,49 @@ def pyramid_level(boxes: Float[Array, "*B 4"], levels: int) -> Int[Array, "*B"]:
     thresholds = [112.0 * 2.0**level for level in range(levels - 1)]  # sides in pixels from which level 1, 2, .. starts
     area = width * height
     return sum(((area >= side * side).astype(jnp.int32) for side in thresholds), jnp.zeros(area.shape, jnp.int32))
+
+
+class BoxSamples(NamedTuple):
+    """What each box is pooled from: its level, and its samples in positions of the map of that level."""
+
+    level: Int[Array, "*B"]
+    x: AxisSamples
+    y: AxisSamples
+
+
+def box_samples(
+    boxes: Float[Array, "*B 4"], sizes: Sequence[tuple[int, int]], strides: Sequence[int], cells: int
+) -> BoxSamples:
+    """Samples of xyxy boxes in pixels; `sizes` are height and width of each level's map, `strides` in pixels."""
+    level = pyramid_level(boxes, len(sizes))
+    scaled = boxes / jnp.array(strides, boxes.dtype)[level][..., None] - 0.5
+    height, width = (jnp.array(side)[level] for side in zip(*sizes, strict=True))
+    x = axis_samples(scaled[..., 0], scaled[..., 2], cells, width)
+    y = axis_samples(scaled[..., 1], scaled[..., 3], cells, height)
+    return BoxSamples(level, x, y)
+
+
+class AxisTaps(NamedTuple):
+    """The same samples sorted by output cell: a cell is the weighted sum of `TAPS` map positions of this axis."""
+
+    index: Int[Array, "*B cells taps"]
+    weight: Float[Array, "*B cells taps"]
+
+
+TAPS = 2 * SAMPLES  # two neighbours of each sample
+
+
+def axis_taps(samples: AxisSamples) -> AxisTaps:
+    """Groups the samples of an axis by output cell; the weights hold the mean over a cell's samples."""
+    index = jnp.stack([samples.low, samples.high], -1)
+    weight = jnp.stack([samples.low_weight, samples.high_weight], -1) / SAMPLES
+    shape = (*index.shape[:-2], -1, TAPS)
+    return AxisTaps(index.reshape(shape), weight.reshape(shape))
+
+
+def merge_taps(taps: AxisTaps) -> AxisTaps:
+    """Moves the weights of a cell's taps on the same position to the first of them; the others keep weight zero."""
+    is_same = taps.index[..., :, None] == taps.index[..., None, :]
+    is_first = jnp.argmax(is_same, -1) == jnp.arange(TAPS)
+    total = jnp.where(is_same, taps.weight[..., None, :], 0).sum(-1)
+    return AxisTaps(taps.index, jnp.where(is_first, total, 0))
