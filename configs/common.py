@@ -133,7 +133,7 @@ def get_config() -> ConfigDict:
         dict(
             data=-1,  # data x fsdp devices share a batch; -1 = all that the other axis leaves
             fsdp=1,  # devices that share one copy of what `parameters` says; 1 = every device has all
-            parameters="fsdp",  # split over fsdp: replicated = nothing | zero1 = optimizer state | fsdp = parameters too
+            parameters="fsdp",  # split over fsdp: replicated = nothing | zero1 = moments | fsdp = parameters too
         )
     )
     config.plan = ConfigDict(  # of --mode=plan, which compiles for a TPU that is not there
