@@ -17,6 +17,7 @@ def run(
     define: Callable[..., None],
     argv: Sequence[str] | None = None,
     default_config: str | None = None,
+    needs_config: bool = True,
 ) -> int:
     """Parses a command line, runs a command and returns its exit code; 2 (or the error's own) for bad input.
 
@@ -26,13 +27,14 @@ def run(
         define: defines the command's own flags on the flag_values it is given; --config is added.
         argv: program and arguments; None: those of this process.
         default_config: file that stands for a missing --config; None: --config must be given.
+        needs_config: False: --config may be left out, its value is None then.
     """
     argv = sys.argv if argv is None else list(argv)
     if "--help" in argv or "-h" in argv:
         print(description)
         return 0
     try:
-        return command(parse_flags(argv, define, default_config)) or 0
+        return command(parse_flags(argv, define, default_config, needs_config)) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 2)
@@ -41,7 +43,9 @@ def run(
         return 2
 
 
-def parse_flags(argv: Sequence[str], define: Callable[..., None], default_config: str | None) -> flags.FlagValues:
+def parse_flags(
+    argv: Sequence[str], define: Callable[..., None], default_config: str | None, needs_config: bool = True
+) -> flags.FlagValues:
     """The command line as values; raises UserError for an unknown flag, config key or file."""
     values = flags.FlagValues()
     for path in (argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")):
@@ -59,7 +63,7 @@ def parse_flags(argv: Sequence[str], define: Callable[..., None], default_config
         ) from None
     if rest:
         raise UserError(f"command line: unexpected {' '.join(rest)!r}; flags are written --name=value")
-    if values.config is None:
+    if needs_config and values.config is None:
         raise UserError("command line: --config=FILE is missing")
     return values
 

@@ -8,9 +8,13 @@ from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import NameMap, Path
-from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, official_names
+from querypose_jax.models.querypose.params import official_names
 from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import get_skeleton
+from querypose_jax.weights.report import match
+from querypose_jax.weights.sources import translate
+
+Shape = tuple[int, ...]
 
 
 def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.State:
@@ -23,16 +27,13 @@ def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.St
     Raises:
         UserError: missing or unexpected names, or shapes that differ; the first few are listed.
     """
-    abstract = nnx.state(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
-    names = official_names(config.model, get_skeleton(config.data.skeleton))
-    unexpected = unused_names(state, names)
-    if unexpected:
-        raise UserError(
-            f"{len(unexpected)} names are not part of this model: {few(unexpected)}; is the config the right one?"
-        )
-    arrays = convert(state, names, {path: leaf.shape for path, leaf in nnx.to_flat_state(abstract)})
-    flat = [(path, leaf.replace(arrays[path].astype(leaf.dtype))) for path, leaf in nnx.to_flat_state(abstract)]
-    return nnx.from_flat_state(flat)
+    variables, names = abstract(config)
+    expected = official_shapes(variables, names)
+    found = translate(state, "official", config.model.backbone.name, expected)
+    tensors, report = match(found._replace(of_trunk=False), expected)
+    if report.problems:
+        raise UserError(f"{report.problem()}; is the config the right one?")
+    return to_state(tensors, variables, names)
 
 
 def to_official(params: nnx.State, config: ConfigDict) -> dict[str, np.ndarray]:
@@ -45,35 +46,29 @@ def to_official(params: nnx.State, config: ConfigDict) -> dict[str, np.ndarray]:
     return state
 
 
-def convert(
-    state: Mapping[str, np.ndarray], names: NameMap, shapes: Mapping[Path, tuple[int, ...]]
-) -> dict[Path, np.ndarray]:
-    """Our arrays for every path of `shapes`, in PyTorch's dtype.
-
-    Raises:
-        UserError: names that are missing or shapes that differ.
-    """
-    missing = [name for path in shapes for name in names[path].names if name not in state]
-    if missing:
-        raise UserError(f"{len(missing)} names are missing: {few(missing)}; is the config the right one?")
-    arrays = {path: names[path].to_ours([np.asarray(state[name]) for name in names[path].names]) for path in shapes}
-    differing = [
-        f"{names[path].names[0]} {arrays[path].shape} instead of {tuple(shape)}"
-        for path, shape in shapes.items()
-        if arrays[path].shape != tuple(shape)
-    ]
-    if differing:
-        raise UserError(f"{len(differing)} shapes differ: {few(differing)}; is the config the right one?")
-    return arrays
+def abstract(config: ConfigDict) -> tuple[dict[Path, nnx.Variable], NameMap]:
+    """Every variable of the model with its shape in place of a value, and where each comes from."""
+    state = nnx.state(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
+    names = official_names(config.model, get_skeleton(config.data.skeleton))
+    return dict(nnx.to_flat_state(state)), names
 
 
-def unused_names(state: Mapping[str, np.ndarray], names: NameMap) -> list[str]:
-    """Names of the state dict that the map does not use, except for those known to carry nothing."""
-    used = {name for source in names.values() for name in source.names}
-    return [name for name in state if name not in used and not KNOWINGLY_UNUSED.search(name)]
+def official_shapes(variables: Mapping[Path, nnx.Variable], names: NameMap) -> dict[str, Shape]:
+    """Official name -> shape of everything the model takes."""
+    shapes: dict[str, Shape] = {}
+    for path, leaf in variables.items():
+        no_memory = np.broadcast_to(np.int8(0), leaf.shape)
+        tensors = names[path].to_official(no_memory)
+        shapes.update((name, x.shape) for name, x in zip(names[path].names, tensors, strict=True))
+    return shapes
 
 
-def few(items: list[str], limit: int = 3) -> str:
-    """The first items and how many more there are."""
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+def to_state(tensors: Mapping[str, np.ndarray], variables: Mapping[Path, nnx.Variable], names: NameMap) -> nnx.State:
+    """Our variables, as far as the tensors go: those whose official tensors are all there."""
+    flat = []
+    for path, leaf in variables.items():
+        source = names[path]
+        if all(name in tensors for name in source.names):
+            array = source.to_ours([np.asarray(tensors[name]) for name in source.names])
+            flat.append((path, leaf.replace(array.astype(leaf.dtype))))
+    return nnx.from_flat_state(flat)

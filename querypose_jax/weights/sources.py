@@ -1,0 +1,158 @@
+"""Whose file it is: the names of other libraries on the released ("official") names of a QueryPose.
+
+Every rule turns one name of a trunk's file into the name below `backbone.bottom_up.`; a name it does not know stays as
+it is and is then found to be unexpected.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from querypose_jax.errors import UserError
+from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED
+
+TRUNK = "backbone.bottom_up."
+FULL = ("backbone.", "head.", "criterion.", "init_proposal_", "part_query.")  # what names of a QueryPose begin with
+Rule = Callable[[str], str]
+
+
+class Translated(NamedTuple):
+    """A file in official names."""
+
+    tensors: dict[str, np.ndarray]
+    unused: list[str]  # names in the file that are known to be of no use here
+    of_trunk: bool  # the file is that of a trunk: pyramid and head are not expected in it
+    may_miss: re.Pattern  # official names of the trunk that such a file does not have
+
+
+def as_it_is(name: str) -> str:
+    """The authors' own names."""
+    return name
+
+
+def resnet_of_torchvision(name: str) -> str:
+    """torchvision's and timm's ResNet."""
+    name = re.sub(r"^conv1\.", "stem.conv1.", name)
+    name = re.sub(r"^bn1\.", "stem.conv1.norm.", name)
+    name = re.sub(r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}.", name)
+    name = name.replace(".downsample.0.", ".shortcut.").replace(".downsample.1.", ".shortcut.norm.")
+    return re.sub(r"\.bn(\d)\.", r".conv\1.norm.", name)
+
+
+def swin_of_torchvision(name: str) -> str:
+    """torchvision numbers the parts of a Swin: patches, blocks of stage 0, merging, blocks of stage 1, ..."""
+    name = re.sub(r"^features\.0\.0\.", "patch_embed.proj.", name)
+    name = re.sub(r"^features\.0\.2\.", "patch_embed.norm.", name)
+    name = re.sub(r"^features\.([1357])\.", lambda m: f"layers.{int(m[1]) // 2}.blocks.", name)
+    name = re.sub(r"^features\.([246])\.", lambda m: f"layers.{int(m[1]) // 2 - 1}.downsample.", name)
+    return name.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
+
+
+def swin_of_timm(name: str) -> str:
+    """timm counts the merging to the stage that follows it."""
+    return re.sub(r"^layers\.(\d)\.downsample\.", lambda m: f"layers.{int(m[1]) - 1}.downsample.", name)
+
+
+RULES: dict[tuple[str, str], Rule] = {
+    ("official", "resnet"): as_it_is,  # the files that the released code starts from
+    ("official", "hrnet"): as_it_is,
+    ("official", "swin"): as_it_is,
+    ("detectron2", "resnet"): as_it_is,
+    ("hrnet", "hrnet"): as_it_is,
+    ("timm", "hrnet"): as_it_is,
+    ("torchvision", "resnet"): resnet_of_torchvision,
+    ("timm", "resnet"): resnet_of_torchvision,
+    ("torchvision", "swin"): swin_of_torchvision,
+    ("timm", "swin"): swin_of_timm,
+}
+SOURCES = tuple(dict.fromkeys(source for source, _ in RULES))
+
+# Heads of other tasks, counters, constants; in the file's names.
+UNUSED = {
+    "resnet": re.compile(r"^(stem\.)?fc\.|\.num_batches_tracked$"),
+    "hrnet": re.compile(r"^(final_layer|incre_modules|downsamp_modules|classifier)\.|\.num_batches_tracked$"),
+    "swin": re.compile(r"^(norm|head)\.|\.attn_mask$|\.relative_position_index$"),
+}
+NOTHING = re.compile(r"(?!)")
+STAGE_NORMS = re.compile(r"^backbone\.bottom_up\.norm[0-3]\.")  # of detection; classifiers have one norm at the end
+# A pose network ends with one map: the last fusions to the coarser ones are not in its file.
+LAST_FUSIONS = re.compile(r"^backbone\.bottom_up\.stage4\.2\.fuse_layers\.[123]\.")
+
+
+def rule_for(source: str, family: str, names: Collection[str]) -> Rule:
+    """How a source calls the trunk of a family; `names` are those of the file.
+
+    Raises:
+        UserError: this source has no such trunk.
+    """
+    if (source, family) not in RULES:
+        known = ", ".join(source for source, other in RULES if other == family)
+        raise UserError(f"--source={source} has no weights for config.model.backbone.name={family!r}; use {known}")
+    rule = RULES[source, family]
+    if rule is swin_of_timm and any(name.startswith("layers.0.downsample.") for name in names):
+        return as_it_is  # timm before 0.9, and Swin's authors
+    return rule
+
+
+def translate(tensors: Mapping[str, np.ndarray], source: str, family: str, expected: Collection[str]) -> Translated:
+    """The tensors of a file under official names.
+
+    Args:
+        tensors: name in the file -> array.
+        source: one of SOURCES.
+        family: config.model.backbone.name.
+        expected: official names of the model.
+
+    Raises:
+        UserError: this source has no such trunk, or two names of the file mean the same.
+    """
+    if source == "official" and any(name.startswith(FULL) and name in expected for name in tensors):
+        unused = [name for name in tensors if name not in expected and KNOWINGLY_UNUSED.search(name)]
+        rest = {name: x for name, x in tensors.items() if name not in set(unused)}
+        return Translated(rest, unused, of_trunk=False, may_miss=NOTHING)
+    rule = rule_for(source, family, tensors)
+    official: dict[str, str] = {}
+    unused = []
+    for name in tensors:
+        short = name.removeprefix("backbone.").removeprefix("bottom_up.")
+        of_pyramid = f"backbone.{short}" in expected
+        ours = f"backbone.{short}" if of_pyramid else TRUNK + rule(short)
+        if ours not in expected and (UNUSED[family].search(short) or KNOWINGLY_UNUSED.search(ours)):
+            unused.append(name)
+        elif ours in official:
+            raise UserError(f"{official[ours]} and {name} are both {ours}; leave one of them out of the file")
+        else:
+            official[ours] = name
+    renamed = {ours: tensors[name] for ours, name in official.items()}
+    poses = source in ("hrnet", "official")
+    may_miss = {"swin": STAGE_NORMS, "hrnet": LAST_FUSIONS if poses else NOTHING}.get(family, NOTHING)
+    return Translated(renamed, unused, of_trunk=True, may_miss=may_miss)
+
+
+def architecture(tensors: Mapping[str, np.ndarray]) -> str | None:
+    """The trunk in a file of any source, in words such as HRNet-W32; None for one that is not known."""
+    for rule in (as_it_is, resnet_of_torchvision, swin_of_torchvision):
+        if found := trunk({rule(name.split("bottom_up.")[-1]): x.shape for name, x in tensors.items()}):
+            return found
+    return None
+
+
+def trunk(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """The trunk that has these names (below `backbone.bottom_up.`) and shapes, in words."""
+
+    def blocks(pattern: str) -> int:
+        return len({m[0] for m in map(re.compile(pattern).match, shapes) if m})
+
+    if "stage4.0.branches.0.0.conv1.weight" in shapes:
+        return f"HRNet-W{shapes['stage4.0.branches.0.0.conv1.weight'][0]}"
+    if "patch_embed.proj.weight" in shapes and "layers.0.blocks.0.norm1.weight" in shapes:
+        width, depth = shapes["patch_embed.proj.weight"][0], blocks(r"layers\.2\.blocks\.\d+\.")
+        known = {(96, 6): "T", (96, 18): "S", (128, 18): "B", (192, 18): "L"}
+        return f"Swin-{known.get((width, depth), f'{width}x{depth}')}"
+    if "res4.0.conv1.weight" in shapes:
+        if "res4.0.conv3.weight" not in shapes:
+            return "ResNet-18 or -34"
+        return f"ResNet-{ {6: 50, 23: 101, 36: 152}.get(blocks(r'res4\.\d+\.'), '?') }"
+    return None
