@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
             dynamic_dim=64,  # hidden channels of the dynamic convolutions
             box_roi=7,  # RoIAlign cells per side, P2..P5
             pose_roi=14,  # RoIAlign cells per side, P2
+            roi_align="auto",  # auto = by platform and size | gather | dense | triton (the kernel, on CUDA); same numbers
             pose_convs=6,  # 3x3 convolutions of the pose decoder, twice as wide inside
             part_dim=128,  # part query channels
             light=False,  # True drops the dynamic MLP and FFN on the instance query in the pose decoder
@@ -62,13 +63,13 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict(
         dict(
-            name="coco",  # coco | synthetic
+            name="coco",  # coco | crowdpose | custom (docs/custom_data.md) | synthetic
             root="data/coco",  # folder with train2017/ val2017/ annotations/; the synthetic set needs none
             prepared="",  # where array_records are written; "" = data/prepared under the working directory
             train_split="train",
             eval_split="val",
             largest_people=0,  # pictures of the train split to keep, those with the largest people; 0 = all
-            skeleton="coco",
+            skeleton="coco",  # coco | crowdpose | a group that describes one, see skeletons.described_skeleton
             batch_size=16,  # global, over all devices and hosts
             max_people=100,  # G: slots per picture; the largest people stay when a picture has more
             row_ladder=(4, 8, 16, 24, 32, 48, 64, 96, 128),  # R: packed rows per device, see packing.py
@@ -125,10 +126,14 @@ def get_config() -> ConfigDict:
             canvas="ladder",  # ladder (fast) | exact (next multiple of 32 of each picture, the released protocol)
             num_drawn=8,  # pictures with poses drawn per evaluation
             draw_threshold=0.3,  # score from which a pose is drawn
+            split="",  # of --mode=eval; "" = data.eval_split; test-dev (COCO) writes the zip that the server takes
+            flip=False,  # True: poses of the picture and of its mirror image, merged; twice the time
+            released_rescore=False,  # True adds keypoint_released_rescore/AP: comparable with published "AP *" only
+            scorer="pycocotools",  # pycocotools | faster_coco_eval (the same numbers sooner, to be installed)
         )
     )
 
-    config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host
+    config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host | device = on the device
     config.mesh = ConfigDict(
         dict(
             data=-1,  # data x fsdp devices share a batch; -1 = all that the other axis leaves
