@@ -89,7 +89,7 @@ def train(
     schedule = learning_rate(config.optimizer, config.train.num_steps)
     graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
     state = sharding.put(state, shardings(state, config.mesh.parameters, mesh))
-    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters)
+    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters, config.train.seed)
 
     with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints, together():
         # Restore.

@@ -59,10 +59,12 @@ def make_train_step(
     schedule: optax.Schedule,
     mesh: Mesh,
     rule: str = "replicated",
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
 
     The state must come, and goes, where `shardings(state, rule, mesh)` puts it.
+    What a model draws in a step (drop path) follows from `seed` and the step alone: a run resumes to the bit.
 
     Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
     clipping), `learning_rate`.
@@ -70,20 +72,21 @@ def make_train_step(
 
     splits_parameters = "parameters" in sharding.RULES[rule] and mesh.shape["fsdp"] > 1
 
-    def losses(params: nnx.State, rest: nnx.State, batch: Batch):
+    def losses(params: nnx.State, rest: nnx.State, batch: Batch, key: Array):
         if splits_parameters:
             params = sharding.gather_parameters(params, mesh)
         model = nnx.merge(graphdef, params, rest, copy=True)  # its own variables: the forward pass changes statistics
-        total, terms = model.loss(model(batch, train=True), batch)
+        total, terms = model.loss(model(batch, train=True, key=key), batch)
         return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         forward = losses
         if splits_parameters:  # what was gathered is not kept for the backward pass
             keep = jax.checkpoint_policies.save_anything_except_these_names(sharding.GATHERED)
             forward = jax.checkpoint(losses, policy=keep)
         grads_of = jax.value_and_grad(forward, has_aux=True)
-        (total, (terms, rest)), grads = grads_of(state.params, state.rest, batch)
+        (total, (terms, rest)), grads = grads_of(state.params, state.rest, batch, key)
         # A rule that splits the optimizer splits what it reads: gradients are summed to where their moments are.
         grads = sharding.constrain(grads, "optimizer", rule, mesh)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

@@ -24,7 +24,7 @@ class FakeModel(nnx.Module):
         self.norm = nnx.BatchNorm(width, rngs=rngs)
         self.flow = nnx.Linear(width, 4, rngs=rngs)
 
-    def __call__(self, batch: Batch, train: bool = False):
+    def __call__(self, batch: Batch, train: bool = False, key=None):
         colour = batch.image.astype(jnp.float32).mean((1, 2)) / 255
         return self.flow(self.norm(self.backbone(colour) * self.scale[...], use_running_average=not train))
 
