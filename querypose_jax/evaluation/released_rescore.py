@@ -4,8 +4,8 @@ The released loop hands its results to a Soft-NMS routine (Gaussian, sigma 0.5, 
 order than the routine expects: it reads (score, x1, y1, x2) as the rectangle and y2 as the confidence. Scores
 stay, but most boxes end with y2 < y1, so with a negative area. pycocotools ignores unmatched detections of such
 an area instead of counting them as false: AP rises by about two points without any pose being better. The headline
-numbers of this project never pass through here: no configuration leads to it, whoever wants the comparison calls
-`rescore_results` on an evaluation's detections.json and scores the result.
+numbers of this project never pass through here: config.eval.released_rescore (off by default) adds numbers of their own
+name, keypoint_released_rescore/AP and so on, beside the headline.
 """
 
 from collections.abc import Sequence
