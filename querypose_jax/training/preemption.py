@@ -1,20 +1,25 @@
 """SIGTERM: a machine is about to be taken away. The run saves, and ends as if it had been planned.
 
-One process listens itself. Of several, any may be told, and all must stop at the same step: JAX's coordination service
-listens in each of them and agrees on that step, see jax.experimental.multihost_utils.reached_preemption_sync_point.
+Of several processes any may be told, and all must stop at the same step. So each sends along whether it was told, and
+reads the answer of all two questions later, when it is there anyway. (JAX's own service, reached_preemption_sync_point,
+cannot be used: orbax asks it too, from a thread, and each question of one spoils the count of the other.)
 """
 
 import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
-from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 TOO_LATE = 143  # exit code of a process that SIGTERM ended: 128 + 15
+QUESTIONS_AHEAD = 2  # questions that are under way
 
 Stop = Callable[[], bool]
 
@@ -33,36 +38,40 @@ def listen(grace_s: float) -> Iterator[Stop]:
     """Gives `stop()`, true once SIGTERM has come. In several processes each must call it equally often.
 
     Args:
-        grace_s: seconds from the notice on in which the context must end; then the process ends with a line on stderr
-            and exit code 143, and what was saved before counts. The notice is taken between two operations of the
-            devices, so not while a program is being compiled.
+        grace_s: seconds from SIGTERM on in which the context must end; then the process ends with a line on stderr
+            and exit code 143, and what was saved before counts. A signal is taken when Python comes to run, so not
+            while a program is being compiled.
     """
-    several = jax.process_count() > 1
     timer = threading.Timer(grace_s, _too_late, (grace_s,))
     timer.daemon = True
     told = threading.Event()
-    calls = 0
 
     def note(*_) -> None:
         if not told.is_set():
             told.set()
             timer.start()
 
-    def stop() -> bool:
-        nonlocal calls
-        calls += 1
-        if several and multihost_utils.reached_preemption_sync_point(calls):
-            note()
-        return told.is_set()
-
-    # With several processes the service has its own handler, which one of Python's would displace.
-    before = None if several else signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, note)
     try:
-        yield stop
+        yield told.is_set if jax.process_count() == 1 else ask_all(told.is_set)
     finally:
         timer.cancel()
-        if not several:
-            signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not one of Python's
+
+
+def ask_all(own: Stop) -> Stop:
+    """`stop()` of this process -> `stop()` of all, the same answer in every process to each question."""
+    mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("all"))
+    any_of = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    asked: deque[jax.Array] = deque()
+
+    def stop() -> bool:
+        mine = np.full(jax.local_device_count(), own())
+        asked.append(any_of(jax.make_array_from_process_local_data(split, mine)))
+        return len(asked) > QUESTIONS_AHEAD and bool(asked.popleft())
+
+    return stop
 
 
 def stop_between(stop: Stop, iterator: Iterator) -> Iterator:

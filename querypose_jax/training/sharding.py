@@ -102,7 +102,7 @@ def gather_parameters(params: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(lambda x: checkpoint_name(_gather(mesh, x), GATHERED), params)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=0)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _gather(mesh: Mesh, x: Array) -> Array:
     return jax.lax.with_sharding_constraint(x, replicated(mesh))
 
