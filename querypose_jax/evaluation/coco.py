@@ -139,9 +139,9 @@ def summarize(evaluation: Any) -> list[float]:
 
 
 def _index(scorer: Scorer, ground_truth: dict, annotations: Sequence[dict]) -> Any:
-    """Libraries write into annotations: they get copies."""
+    """Libraries write into annotations: they get copies, counted from 1, for an id of 0 says "no match" to them."""
     coco = scorer.coco()
-    coco.dataset = {**ground_truth, "annotations": [dict(annotation) for annotation in annotations]}
+    coco.dataset = {**ground_truth, "annotations": [a | {"id": i} for i, a in enumerate(annotations, start=1)]}
     coco.createIndex()
     return coco
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -9,8 +10,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
-from querypose_jax.evaluation.coco import box_metrics, keypoint_metrics
+from querypose_jax.evaluation.breakdown import breakdown
+from querypose_jax.evaluation.crowdpose import with_box_area
 from querypose_jax.evaluation.gather import Found, tell
+from querypose_jax.evaluation.scoring import Scoring, score
 from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.results import to_coco_results
@@ -29,8 +32,9 @@ def evaluate(
     draw_threshold: float = 0.3,
     progress: bool = True,
     num_pictures: int | None = None,
+    scoring: Scoring | None = None,
 ) -> dict[str, float]:
-    """Predicts every picture once and scores keypoints and boxes by the COCO protocol.
+    """Predicts every picture once and scores keypoints and boxes.
 
     In several processes each calls this with its part of every batch. All follow the same pictures, so that all stop
     at the same error; process 0 draws, scores and writes.
@@ -39,22 +43,64 @@ def evaluate(
         predict: poses of a batch, original pixels, leading B; on the device or numpy. Where other processes predict
             parts of the batch: (image_id, poses) of the whole, see `gather.gathering`.
         batches: each picture of the evaluation once, in any order; fillers have image_id FILLER_ID.
-        ground_truth: COCO annotations; only those of the pictures that came count.
+        ground_truth: COCO annotations, categories in the order of the labels; only those of the pictures that came
+            count.
         skeleton: the keypoints of model and annotations.
-        output_dir: gets pictures/IMAGE_ID.jpg, detections.json and metrics.json (last: it says that the rest is
-            complete). None writes nothing.
+        output_dir: gets pictures/IMAGE_ID.jpg, detections.json, breakdown.json and metrics.json (last: it says that
+            the rest is complete). None writes nothing.
         num_drawn: number of pictures drawn, the first that have people.
         draw_threshold: smallest score of a drawn person.
         progress: shows a bar with pictures per second.
         num_pictures: how many pictures must come, for the bar and for a check. None: unknown.
+        scoring: protocol, library and extra numbers; None: COCO's protocol by pycocotools.
 
     Returns:
-        "keypoint/AP", "box/AP" and so on, see `keypoint_metrics` and `box_metrics`.
+        "keypoint/AP", "box/AP" and so on, see `scoring.score`.
 
     Raises:
         UserError: a picture came twice, is not in the ground truth or is missing; nothing but drawings is written then.
     """
-    category_ids = sorted(category["id"] for category in ground_truth["categories"])
+    how = scoring or Scoring()
+    drawing = Drawing(output_dir, num_drawn, draw_threshold)
+    image_ids, detections = detect(predict, batches, ground_truth, skeleton, drawing, progress, num_pictures)
+    truth = restrict(ground_truth, image_ids)
+
+    def compute() -> dict[str, float]:
+        metrics = score(truth, detections, skeleton, how)
+        if output_dir:
+            write_json(output_dir / "detections.json", detections)
+            by_area = with_box_area(truth) if how.is_crowdpose else truth
+            write_json(output_dir / "breakdown.json", breakdown(by_area, detections, skeleton), indent=2)
+            write_json(output_dir / "metrics.json", metrics, indent=2)
+        return metrics
+
+    return tell(compute)
+
+
+class Drawing(NamedTuple):
+    """Which pictures of an evaluation are drawn, and where."""
+
+    folder: Path | None
+    """Gets pictures/IMAGE_ID.jpg; None: nothing is drawn."""
+    count: int
+    threshold: float
+    """Smallest score of a drawn person."""
+
+
+def detect(
+    predict: Callable[[Batch], Poses | Found],
+    batches: Iterable[Batch],
+    ground_truth: dict,
+    skeleton: Skeleton,
+    drawing: Drawing,
+    progress: bool = True,
+    num_pictures: int | None = None,
+) -> tuple[list[int], list[dict]]:
+    """The ids of all pictures, ascending, and their people as COCO results; arguments and errors as in `evaluate`.
+
+    By picture id, inside a picture by query: ties between scores fall the same way whatever the batches were.
+    """
+    category_ids = [category["id"] for category in ground_truth["categories"]]
     with_people = {person["image_id"] for person in ground_truth["annotations"]}
     results: dict[int, list[dict]] = {}
     drawn = 0
@@ -71,26 +117,15 @@ def evaluate(
                 if not (np.isfinite(one.scores).all() and np.isfinite(one.boxes).all()):  # NaN boxes are not valid
                     raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
-                if output_dir and b < own and drawn < num_drawn and (image_id in with_people or not with_people):
-                    picture = draw_evaluated(batch, b, one, skeleton, draw_threshold)
-                    write_jpeg(output_dir / "pictures" / f"{image_id}.jpg", picture)
+                is_shown = b < own and drawn < drawing.count and (image_id in with_people or not with_people)
+                if drawing.folder and is_shown:
+                    picture = draw_evaluated(batch, b, one, skeleton, drawing.threshold)
+                    write_jpeg(drawing.folder / "pictures" / f"{image_id}.jpg", picture)
                     drawn += 1
                 bar.update()
     if num_pictures is not None and len(results) != num_pictures:
         raise UserError(f"evaluation: {len(results)} pictures came, {num_pictures} were expected")
-
-    # By image id, inside a picture by query: ties between scores fall the same way whatever the batches were.
-    detections = [result for image_id in sorted(results) for result in results[image_id]]
-    truth = restrict(ground_truth, results.keys())
-
-    def score() -> dict[str, float]:
-        metrics = keypoint_metrics(truth, detections, skeleton) | box_metrics(truth, detections)
-        if output_dir:
-            write_json(output_dir / "detections.json", detections)
-            write_json(output_dir / "metrics.json", metrics, indent=2)
-        return metrics
-
-    return tell(score)
+    return sorted(results), [result for image_id in sorted(results) for result in results[image_id]]
 
 
 def restrict(ground_truth: dict, image_ids: Iterable[int]) -> dict:
