@@ -5,14 +5,18 @@ joint by joint and by the size of the person: how similar the labelled joints ar
 off by one sigma of the joint 0.88, by two 0.61, by three 0.32). Of all people: how many were found at all.
 """
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from querypose_jax.evaluation.coco import accumulate, get_scorer, keypoint_metrics, prepare
+from querypose_jax.files import write_json
 from querypose_jax.skeletons import Skeleton
 
+NAME = "breakdown.json"
 FOUND = 0.5  # OKS from which a person counts as found
 SIZES = {"all": (0, np.inf), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, np.inf)}  # area, pixels
 
@@ -84,6 +88,17 @@ def by_class(ground_truth: dict, results: Sequence[dict], skeleton: Skeleton) ->
 def of(people: Sequence[dict], category: dict) -> list[dict]:
     """Annotations or results of one class."""
     return [person for person in people if person["category_id"] == category["id"]]
+
+
+def write_breakdown(folder: Path, numbers: dict[str, Any]) -> None:
+    """Writes FOLDER/breakdown.json."""
+    write_json(folder / NAME, numbers, indent=2)
+
+
+def read_breakdown(folder: Path) -> dict[str, Any] | None:
+    """What FOLDER/breakdown.json holds; None where there is none."""
+    path = folder / NAME
+    return json.loads(path.read_text()) if path.exists() else None
 
 
 def breakdown_table(numbers: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
-from querypose_jax.evaluation.breakdown import breakdown
+from querypose_jax.evaluation.breakdown import breakdown, write_breakdown
 from querypose_jax.evaluation.crowdpose import with_box_area
 from querypose_jax.evaluation.gather import Found, tell
 from querypose_jax.evaluation.scoring import Scoring, score
@@ -70,7 +70,7 @@ def evaluate(
         if output_dir:
             write_json(output_dir / "detections.json", detections)
             by_area = with_box_area(truth) if how.is_crowdpose else truth
-            write_json(output_dir / "breakdown.json", breakdown(by_area, detections, skeleton), indent=2)
+            write_breakdown(output_dir, breakdown(by_area, detections, skeleton))
             write_json(output_dir / "metrics.json", metrics, indent=2)
         return metrics
 
