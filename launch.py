@@ -81,7 +81,8 @@ def run_config(options: flags.FlagValues) -> ConfigDict:
     if not options["config"].using_default_value:
         return options.config
     config = common.get_config()  # for keys that runs of older versions do not have
-    config.update(read_config(Path(options.workdir)))
+    with config.ignore_type():  # data.skeleton may be a group instead of a name
+        config.update(read_config(Path(options.workdir)))
     try:
         config.update_from_flattened_dict(config_flags.get_override_values(options["config"]))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -103,7 +104,7 @@ def train(options: flags.FlagValues, config: ConfigDict) -> None:
     evaluated = []
 
     with preemption.listen(config.train.grace_s) as stop:
-        evaluate_step = make_evaluate(config, workdir, stop)
+        evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop)
 
         def evaluation(model: nnx.State, step: int) -> dict[str, float]:
             evaluated.append(step)
@@ -127,7 +128,7 @@ def train(options: flags.FlagValues, config: ConfigDict) -> None:
         print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
     elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
-        report(workdir, step, read_results(workdir, step))
+        report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))
 
 
 def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
@@ -170,55 +171,82 @@ def processes() -> dict[str, int]:
 def make_evaluate(
     config: ConfigDict, workdir: Path, stop: Callable[[], bool] | None = None
 ) -> Callable[[nnx.State, int], dict[str, float]]:
-    """`evaluate(model state, step)`: writes WORKDIR/eval/STEP, prints the table and where the pictures are.
+    """`evaluate(model state, step)`: writes into `evaluation_folder`, prints the table and where the pictures are.
 
-    Between two batches it raises preemption.Stopped once `stop()` says so.
+    A split without annotations gets the file for the server instead. Between two batches it raises preemption.Stopped
+    once `stop()` says so.
     """
     from input_pipeline.loader import eval_batches, open_split
     from querypose_jax.evaluation import runner
+    from querypose_jax.evaluation.coco import get_scorer
+    from querypose_jax.evaluation.flip import with_flip
     from querypose_jax.evaluation.gather import gathering
+    from querypose_jax.evaluation.scoring import Scoring
+    from querypose_jax.evaluation.submission import write_submission
     from querypose_jax.inference.predict import make_predict
     from querypose_jax.skeletons import get_skeleton
     from querypose_jax.training.checkpoint import abstract_model
     from querypose_jax.training.preemption import never, stop_between
-    from querypose_jax.training.results import results_folder
     from querypose_jax.training.sharding import make_mesh, put_batch, whole
 
     mesh = make_mesh(config.mesh)
-    split = open_split(config, config.data.eval_split)
+    scoring = Scoring(config.data.name == "crowdpose", config.eval.released_rescore, get_scorer(config.eval.scorer))
+    split_name = config.eval.split or config.data.eval_split
+    split = open_split(config, split_name)
     num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
     skeleton = get_skeleton(config.data.skeleton)
     compiled = make_predict(abstract_model(config)[0])
+    compiled = with_flip(compiled, skeleton) if config.eval.flip else compiled
+    drawn = {"num_drawn": config.eval.num_drawn, "draw_threshold": config.eval.draw_threshold}
 
     def evaluate_step(state: nnx.State, step: int) -> dict[str, float]:
+        folder = evaluation_folder(config, workdir, step)
         with jax.set_mesh(mesh):
             state = whole(state, mesh)
             find = gathering(lambda batch: compiled(state, batch), mesh)
-            batches = eval_batches(config, split, shards=mesh.size, **processes())
-            metrics = runner.evaluate(
-                lambda batch: find(put_batch(batch, mesh)),
-                stop_between(stop or never, batches),
-                split.ground_truth(),
-                skeleton,
-                results_folder(workdir, step),
-                num_drawn=config.eval.num_drawn,
-                draw_threshold=config.eval.draw_threshold,
-                num_pictures=num_pictures,
-            )
-        if jax.process_index() == 0:
-            report(workdir, step, metrics)
+            batches = stop_between(stop or never, eval_batches(config, split, shards=mesh.size, **processes()))
+            given = (lambda batch: find(put_batch(batch, mesh)), batches, split.ground_truth(), skeleton)
+            if split.is_labelled:
+                metrics = runner.evaluate(*given, folder, **drawn, num_pictures=num_pictures, scoring=scoring)
+            else:
+                drawing = runner.Drawing(folder, *drawn.values())
+                _, detections = runner.detect(*given, drawing, num_pictures=num_pictures)
+                metrics = {}
+        if jax.process_index() == 0 and split.is_labelled:
+            report(folder, step, metrics)
+        elif jax.process_index() == 0:
+            path = write_submission(detections, folder, split_name, config.model.name)
+            tqdm.write(f"\nstep {step}: {path} is for the evaluation server")
         return metrics
 
     return evaluate_step
 
 
-def report(workdir: Path, step: int, metrics: dict[str, float]) -> None:
-    """Prints the table of an evaluated step and where its pictures are."""
-    from querypose_jax.evaluation.coco import metrics_table
+def plain_evaluation(config: ConfigDict) -> ConfigDict:
+    """The configuration for evaluations during training: data.eval_split, not mirrored, so that steps compare."""
+    config = config.copy_and_resolve_references()
+    config.eval.update(split="", flip=False)
+    return config
+
+
+def evaluation_folder(config: ConfigDict, workdir: Path, step: int) -> Path:
+    """WORKDIR/eval/STEP, with a folder in it for another split and one for mirrored pictures."""
     from querypose_jax.training.results import results_folder
 
-    pictures = results_folder(workdir, step) / "pictures"
-    tqdm.write(f"\nstep {step}\n{metrics_table(metrics)}\npictures with predicted poses: {pictures}")
+    split = "" if config.eval.split == config.data.eval_split else config.eval.split
+    return results_folder(workdir, step) / split / ("flip" if config.eval.flip else "")
+
+
+def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
+    """Prints the tables of an evaluated step and where its pictures are."""
+    from querypose_jax.evaluation.breakdown import breakdown_table, read_breakdown
+    from querypose_jax.evaluation.coco import metrics_table
+
+    tables = [metrics_table(metrics)]
+    if (numbers := read_breakdown(folder)) is not None:
+        tables.append(breakdown_table(numbers))
+    text = "\n\n".join(tables)
+    tqdm.write(f"\nstep {step}\n{text}\npictures with predicted poses: {folder / 'pictures'}")
 
 
 if __name__ == "__main__":
