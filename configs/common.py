@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
             dynamic_dim=64,  # hidden channels of the dynamic convolutions
             box_roi=7,  # RoIAlign cells per side, P2..P5
             pose_roi=14,  # RoIAlign cells per side, P2
-            roi_align="auto",  # auto = by platform and size | gather | dense | triton (the kernel, on CUDA); same numbers
+            roi_align="auto",  # auto = by platform and map size | gather | dense | triton (on CUDA); same numbers
             pose_convs=6,  # 3x3 convolutions of the pose decoder, twice as wide inside
             part_dim=128,  # part query channels
             light=False,  # True drops the dynamic MLP and FFN on the instance query in the pose decoder

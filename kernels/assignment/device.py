@@ -1,9 +1,9 @@
 """One-to-one assignment on the device: Jonker and Volgenant's shortest augmenting paths (1987), in lax.
 
 People are added one at a time. From the new person a shortest path is sought, over already matched people, to a free
-query (Dijkstra on costs reduced by the prices of the queries, which keeps them non-negative); the matches along the path
-are swapped and the prices raised so that matched pairs stay the cheapest. No host is asked, so a program that holds this
-solver is a program like any other: it can be stored in the compilation cache and runs on any platform.
+query (Dijkstra on costs plus the prices of the queries, less those of the matched pairs: never negative). The matches
+along the path are swapped, and the prices raised so that each person still sits on its cheapest query. No host is
+asked: a program with this solver can be stored in the compilation cache and runs on any platform.
 """
 
 from typing import NamedTuple
@@ -69,16 +69,16 @@ def solve_picture(cost: Float[Array, "N G"], is_person: Bool[Array, " G"]) -> In
 def add_person(cost: Float[Array, "G N"], state: State, person: Int[Array, ""]) -> State:
     """Matches one more person, at the least additional cost."""
     found = shortest_path(cost, state, person)
-    raised = jnp.where(found.is_done, found.distance - found.distance[found.query], 0)
-    return swap_along(found, state._replace(price=state.price + raised), person)
+    rise = jnp.where(found.is_done, found.distance[found.query] - found.distance, 0)
+    return swap_along(found, state._replace(price=state.price + rise), person)
 
 
 def shortest_path(cost: Float[Array, "G N"], state: State, person: Int[Array, ""]) -> Search:
     """From a person to the nearest free query; `query` of the result is where the path ends."""
 
     def look(search: Search, here: Array, reach: Array) -> Search:
-        """Goes on from person `here`; `reach` is what its path has cost, less its own reduced cost."""
-        through = cost[here] - state.price + reach
+        """Goes on from person `here`; `reach` is what its path has cost, less what it pays now."""
+        through = cost[here] + state.price + reach
         is_shorter = ~search.is_done & (through < search.distance)
         distance = jnp.where(is_shorter, through, search.distance)
         nearest = jnp.argmin(jnp.where(search.is_done, jnp.inf, distance))
@@ -91,8 +91,8 @@ def shortest_path(cost: Float[Array, "G N"], state: State, person: Int[Array, ""
 
     def go_on(search: Search) -> Search:
         here = state.person[search.query]
-        reduced = cost[here, search.query] - state.price[search.query]
-        return look(search, here, search.distance[search.query] - reduced)
+        paid = cost[here, search.query] + state.price[search.query]
+        return look(search, here, search.distance[search.query] - paid)
 
     queries = cost.shape[1]
     nowhere = Search(

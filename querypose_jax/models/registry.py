@@ -15,5 +15,6 @@ def build_model(config: ConfigDict, *, rngs: nnx.Rngs) -> nnx.Module:
         UserError: unknown model, backbone or skeleton.
     """
     if config.model.name == "querypose":
-        return QueryPose(config.model, get_skeleton(config.data.skeleton), config.train.pictures_per_group, rngs)
+        skeleton = get_skeleton(config.data.skeleton)
+        return QueryPose(config.model, skeleton, config.train.pictures_per_group, rngs, config.matching.solver)
     raise UserError(f"config.model.name={config.model.name!r} is unknown; known: querypose")

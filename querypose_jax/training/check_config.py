@@ -23,7 +23,8 @@ POSITIVE = (
 NOT_NEGATIVE = ("train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures")
 ONE_OF = {
     "optimizer.schedule": ("steps", "cosine"),
-    "matching.solver": ("callback",),
+    "model.roi_align": ("auto", "gather", "dense", "triton"),
+    "matching.solver": ("callback", "device"),
     "eval.canvas": ("ladder", "exact"),
     "mesh.parameters": ("replicated", "zero1", "fsdp"),
 }

@@ -61,6 +61,7 @@ def _identity(config: ConfigDict) -> dict[str, Any]:
     """The flattened keys that make two runs the same run."""
     flat = flatten({group: config[group].to_dict() for group in ("model", "data")})
     flat["train.seed"] = config.train.seed
+    flat.pop("model.roi_align", None)  # how features are pooled, not what comes out
     return {key: value for key, value in flat.items() if key not in MAY_CHANGE}
 
 

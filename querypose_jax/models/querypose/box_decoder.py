@@ -25,6 +25,7 @@ class BoxDecoder(nnx.Module):
     def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         dim = config.dim
         self.cells = config.box_roi
+        self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
         self.dtype = dtype
         self.attention = SelfAttention(dim, config.heads, dtype, rngs)
         self.attention_norm = layer_norm(dim, dtype, rngs)
@@ -57,6 +58,6 @@ class BoxDecoder(nnx.Module):
 
         def pool_picture(levels, boxes):
             levels = [level[None] for level in levels]
-            return roi_align(levels, boxes, jnp.zeros(queries, jnp.int32), PYRAMID_STRIDES, self.cells)
+            return roi_align(levels, boxes, jnp.zeros(queries, jnp.int32), PYRAMID_STRIDES, self.cells, self.roi_align)
 
         return jax.vmap(pool_picture)(list(pyramid), boxes).reshape(count, queries, self.cells**2, -1)

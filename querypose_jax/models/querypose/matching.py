@@ -1,4 +1,4 @@
-"""Matching predictions to people one-to-one (paper section 3.4): the cost and the assignment of one stage."""
+"""Matching predictions to people one-to-one (paper section 3.4): the cost of a stage and the assignment."""
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,22 @@ def matching_cost(
     return config.l1_weight * l1_cost + config.class_weight * class_cost + config.giou_weight * giou_cost
 
 
-def match(logits: Float[Array, "B N _"], boxes: Float[Array, "B N 4"], batch: Batch, config: ConfigDict) -> Matches:
-    """The optimal assignment of this stage's predictions; carries no gradient."""
-    cost = matching_cost(jax.lax.stop_gradient(logits), jax.lax.stop_gradient(boxes), batch, config)
-    return assign(cost, batch.is_person)
+def match(
+    logits: Float[Array, "*S B N _"],
+    boxes: Float[Array, "*S B N 4"],
+    batch: Batch,
+    config: ConfigDict,
+    solver: str = "callback",
+) -> Matches:
+    """The optimal assignment of a stage's predictions, or of each of S stages in one call; carries no gradient.
+
+    Args:
+        config: `config.model.loss`.
+        solver: `config.matching.solver`.
+    """
+
+    def cost(logits, boxes):
+        return matching_cost(logits, boxes, batch, config)
+
+    of_stages = cost if logits.ndim == 3 else jax.vmap(cost)
+    return assign(of_stages(jax.lax.stop_gradient(logits), jax.lax.stop_gradient(boxes)), batch.is_person, solver)

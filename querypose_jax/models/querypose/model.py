@@ -31,17 +31,26 @@ from querypose_jax.structures import Batch, Packing, Poses
 class QueryPose(nnx.Module):
     """The whole model; see `Outputs` for what a call returns."""
 
-    def __init__(self, config: ConfigDict, skeleton: Skeleton, pictures_per_group: int, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        config: ConfigDict,
+        skeleton: Skeleton,
+        pictures_per_group: int,
+        rngs: nnx.Rngs,
+        solver: str = "callback",
+    ):
         """
         Args:
             config: `config.model`.
             skeleton: its parts shape the pose decoder.
             pictures_per_group: how many pictures share batch-norm statistics in the pose decoder and in an hrnet; 0 =
                 the whole batch.
+            solver: `config.matching.solver`.
         """
         self.config = FrozenConfigDict(config)
         self.skeleton = skeleton
         self.pictures_per_group = pictures_per_group
+        self.solver = solver
         self.dtype = jnp.dtype(config.dtype)
         keys = Keys(rngs.params())
         wide = at_least_float32(self.dtype)
@@ -66,6 +75,8 @@ class QueryPose(nnx.Module):
 
     def cascade(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, train: bool) -> Outputs:
         """The stages, from the features P2..P5 on."""
+        if train and self.config.light:
+            return self.train_light(pyramid, batch)
         boxes, queries = self.first_queries(batch)
         layout = training_layout(batch, self.pictures_per_group) if train else None
         part_queries = None
@@ -74,7 +85,7 @@ class QueryPose(nnx.Module):
             logits, new_boxes, queries = box_decoder(pyramid, boxes, queries)
             boxes = jax.lax.stop_gradient(new_boxes)
             if train:
-                matches = match(logits, boxes, batch, self.config.loss)
+                matches = match(logits, boxes, batch, self.config.loss, self.solver)
                 pose, queries = self.decode_rows(
                     pose_decoder, pyramid[0], boxes, queries, part_queries, matches, layout
                 )
@@ -85,6 +96,36 @@ class QueryPose(nnx.Module):
             stages.append((logits, new_boxes, pose.xy, pose.sigma, matches))
         logits, boxes, xy, sigma, matches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages)
         return Outputs(logits, boxes, xy, sigma, matches, layout[0] if train else None)
+
+    def train_light(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch) -> Outputs:
+        """Training of the light version: its pose stages change no query, so one call matches all stages' boxes."""
+        logits, boxes, queries = self.box_stages(pyramid, batch)
+        matches = match(logits, boxes, batch, self.config.loss, self.solver)
+        layout = training_layout(batch, self.pictures_per_group)
+        part_queries = None
+        poses = []
+        for stage, pose_decoder in enumerate(self.pose_decoders):
+            fixed_boxes = jax.lax.stop_gradient(boxes[stage])
+            matched = Matches(matches.query[stage], matches.person[stage])
+            pose, _ = self.decode_rows(
+                pose_decoder, pyramid[0], fixed_boxes, queries[stage], part_queries, matched, layout
+            )
+            part_queries = pose.part_queries
+            poses.append((pose.xy, pose.sigma))
+        xy, sigma = map(jnp.stack, zip(*poses, strict=True))
+        return Outputs(logits, boxes, xy, sigma, matches, layout[0])
+
+    def box_stages(
+        self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch
+    ) -> tuple[Float[Array, "S B N _"], Float[Array, "S B N 4"], Float[Array, "S B N C"]]:
+        """All box decoders, where no pose stage changes a query: class logits, boxes and queries of every stage."""
+        boxes, queries = self.first_queries(batch)
+        stages = []
+        for box_decoder in self.box_decoders:
+            logits, boxes, queries = box_decoder(pyramid, jax.lax.stop_gradient(boxes), queries)
+            stages.append((logits, boxes, queries))
+        logits, boxes, queries = map(jnp.stack, zip(*stages, strict=True))
+        return logits, boxes, queries
 
     def first_queries(self, batch: Batch) -> tuple[Float[Array, "B N 4"], Float[Array, "B N C"]]:
         """The learnt proposals of each picture: boxes in network pixels, instance queries."""
@@ -156,16 +197,13 @@ class QueryPose(nnx.Module):
 
     def pruned(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, pruning: Pruning) -> Poses:
         """Inference from the features P2..P5 on: all box stages, then the pose stages of the wanted queries."""
-        boxes, queries = self.first_queries(batch)
-        stages = []
-        for box_decoder in self.box_decoders:
-            logits, boxes, queries = box_decoder(pyramid, boxes, queries)
-            stages.append((boxes, queries))
+        all_logits, all_boxes, all_queries = self.box_stages(pyramid, batch)
+        logits, boxes = all_logits[-1], all_boxes[-1]
 
         def refine(chosen: Int[Array, "B Q"]) -> Refined:
             rows = jnp.minimum(chosen, boxes.shape[1] - 1)  # no query: any will do, its results are dropped
             part_queries = None
-            for pose_decoder, stage in zip(self.pose_decoders, stages, strict=True):
+            for pose_decoder, *stage in zip(self.pose_decoders, all_boxes, all_queries, strict=True):
                 stage_boxes, stage_queries = (jnp.take_along_axis(x, rows[..., None], 1) for x in stage)
                 pose, _ = self.decode_all(pose_decoder, pyramid[0], stage_boxes, stage_queries, part_queries)
                 part_queries = pose.part_queries

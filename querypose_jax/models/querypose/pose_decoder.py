@@ -133,6 +133,7 @@ class PoseDecoder(nnx.Module):
     def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: Rngs):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
+        self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
         self.convs = nnx.List([conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
         self.light = config.light
@@ -200,9 +201,11 @@ class PoseDecoder(nnx.Module):
         """RoIAlign on P2 alone, shard by shard."""
         shards = picture.shape[0]
         levels = p2.reshape(shards, -1, *p2.shape[1:])
-        pooled = jax.vmap(lambda level, b, p: roi_align([level], b, p, PYRAMID_STRIDES[:1], self.cells))(
-            levels, boxes, picture
-        )
+
+        def pool_shard(p2: Array, boxes: Array, picture: Array) -> Array:
+            return roi_align([p2], boxes, picture, PYRAMID_STRIDES[:1], self.cells, self.roi_align)
+
+        pooled = jax.vmap(pool_shard)(levels, boxes, picture)
         return pooled.reshape(-1, *pooled.shape[2:])
 
     def refine_queries(
