@@ -1,5 +1,6 @@
 """What a user gets for one picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,8 +45,9 @@ class Prediction:
             canvas, self.boxes if boxes else None, self.keypoints, self.keypoint_scores, self.scores, self.skeleton
         )
 
-    def to_coco(self, image_id: int = 1, category_ids: tuple[int, ...] = (1,)) -> list[dict]:
-        """COCO results, see `to_coco_results`; category_ids names the category of class 0, 1, ..."""
+    def to_coco(self, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict]:
+        """COCO results, see `to_coco_results`; category_ids: those of class 0, 1, ...; None counts them from 1."""
+        category_ids = category_ids or range(1, int(self.labels.max(initial=0)) + 2)
         fields = (self.scores, self.labels, np.ones(len(self), bool), self.boxes, self.keypoints, self.keypoint_scores)
         return to_coco_results(Poses(*(field[None] for field in fields)), [image_id], category_ids)
 
