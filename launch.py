@@ -4,7 +4,7 @@ Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the new
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
-    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR --output=DIR [--threshold=0.3]
+    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
 
 --config.a.b=value overrides one value. eval and predict take DIR/config.json where --config is not given.
@@ -55,13 +55,14 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
     flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "plan"], "what to do", **values)
     flags.DEFINE_integer("step", None, "eval, predict: the checkpoint of this step; default: the newest", **values)
-    flags.DEFINE_string("input", None, "predict: picture, folder or glob", **values)
+    flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
     flags.DEFINE_string("output", None, "predict: folder for the results", **values)
     flags.DEFINE_string("topology", None, "plan: TPU slice, e.g. v5e:4x8", **values)
     flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
     flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
     flags.DEFINE_integer("num_processes", None, "several processes: how many", **values)
     flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **values)
+    flags.DEFINE_boolean("track", False, "predict: number the people of a video over its frames", **values)
 
 
 def run(options: flags.FlagValues) -> None:
@@ -147,13 +148,12 @@ def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
 
 
 def predict(options: flags.FlagValues, config: ConfigDict) -> None:
-    """Finds people on pictures of the user's own; needs no tensorflow."""
-    from querypose_jax.inference.files import predict_files
+    """Finds people on pictures or videos of the user's own; needs no tensorflow."""
+    from querypose_jax.inference.predict_input import predict_input
     from querypose_jax.inference.predictor import Predictor
 
     predictor = Predictor.from_checkpoint(options.workdir, options.step, config)
-    count = predict_files(predictor, options.input, options.output, options.threshold)
-    print(f"{count} pictures with poses and predictions.json are in {options.output}")
+    print(predict_input(predictor, options.input, options.output, options.threshold, options.track))
 
 
 def plan(options: flags.FlagValues, config: ConfigDict) -> None:

@@ -1,7 +1,7 @@
 """What a user gets for one picture."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -33,17 +33,47 @@ class Prediction:
     """From 0 to 1."""
     name: str = ""
     """Path of the picture, where it came from a file."""
+    spread: Float[np.ndarray, "n K 2"] | None = None
+    """Predicted scale of the error of x and y; None where the model does not tell."""
+    tracks: Int[np.ndarray, " n"] | None = None
+    """The same number for the same person in all frames of a video, -1 for none; None where nobody is followed."""
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def draw(self, image: Image.Image | np.ndarray | None = None, boxes: bool = True) -> Image.Image:
-        """A copy of the picture (or of `image`, of the same size) with the people drawn on it."""
+    def draw(
+        self, image: Image.Image | np.ndarray | None = None, boxes: bool = True, spread: bool = True
+    ) -> Image.Image:
+        """A copy of the picture (or of `image`, of the same size) with the people drawn on it.
+
+        Args:
+            image: what to draw on.
+            boxes: draws boxes with scores (and numbers, where people are followed).
+            spread: draws an ellipse around each joint that is uncertain.
+        """
         canvas = self.picture if image is None else image
         canvas = Image.fromarray(canvas) if isinstance(canvas, np.ndarray) else canvas
         return draw_poses(
-            canvas, self.boxes if boxes else None, self.keypoints, self.keypoint_scores, self.scores, self.skeleton
+            canvas,
+            self.boxes if boxes else None,
+            self.keypoints,
+            self.keypoint_scores,
+            self.scores,
+            self.skeleton,
+            spread=self.spread if spread else None,
+            labels=self._labels(),
         )
+
+    def _labels(self) -> list[str]:
+        tracks = [-1] * len(self) if self.tracks is None else self.tracks
+        return [
+            f"{score:.2f}" if track < 0 else f"#{track} {score:.2f}"
+            for score, track in zip(self.scores, tracks, strict=True)
+        ]
+
+    def with_tracks(self, tracks: Int[np.ndarray, " n"]) -> "Prediction":
+        """The same people with their numbers."""
+        return replace(self, tracks=tracks)
 
     def to_coco(self, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict]:
         """COCO results, see `to_coco_results`; category_ids: those of class 0, 1, ...; None counts them from 1."""
@@ -81,4 +111,5 @@ def prediction_from_poses(
         keypoints=poses.keypoints[kept],
         keypoint_scores=poses.keypoint_scores[kept],
         name=name,
+        spread=None if poses.spread is None else poses.spread[kept],
     )

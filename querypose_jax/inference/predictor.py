@@ -6,7 +6,7 @@ predictor("photo.jpg").draw().save("photo_poses.jpg")
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,17 @@ from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
 
+from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
 from querypose_jax.inference.sources import PictureSource, is_many, list_pictures, open_pictures
+from querypose_jax.inference.video import is_video, open_video
 from querypose_jax.pictures import PictureError, choose_canvas, resized_shape
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
 DEFAULT_THRESHOLD = 0.3  # score (class probability x mean joint score) from which a person is reported
+DTYPES = ("float32", "bfloat16")
 WINDOW_BATCHES = 4  # pictures are grouped by canvas inside windows of this many batches
 
 
@@ -37,12 +40,16 @@ class Predictor:
             skeleton: the keypoints of the model.
         """
         self.config, self.skeleton = config, skeleton
-        self._state = state
+        self._graphdef, self._state = graphdef, state
         self._predict = make_predict(graphdef)
 
     @classmethod
     def from_checkpoint(
-        cls, folder: str | os.PathLike, step: int | None = None, config: ConfigDict | None = None
+        cls,
+        folder: str | os.PathLike,
+        step: int | None = None,
+        config: ConfigDict | None = None,
+        dtype: str | None = None,
     ) -> "Predictor":
         """Loads the model of a training run (or of imported weights).
 
@@ -50,29 +57,41 @@ class Predictor:
             folder: holds config.json and checkpoints/.
             step: which checkpoint; None stands for the newest.
             config: in place of the one in config.json, say with another eval.canvas.
+            dtype: "bfloat16" computes with half the bytes, "float32" in full; None as the run was trained.
 
         Raises:
             UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
         """
-        from querypose_jax.training.checkpoint import load_model  # imports orbax: slow, and only needed here
+        # Imports orbax: slow, and only needed here.
+        from querypose_jax.training.checkpoint import abstract_model, load_model
 
+        if dtype not in (None, *DTYPES):
+            raise UserError(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
         config, graphdef, state = load_model(Path(folder), step, config)
+        if dtype is not None:  # parameters are float32 whatever the computation is
+            config = config.copy_and_resolve_references()
+            config.model.dtype = dtype
+            graphdef, _ = abstract_model(config)
         return cls(config, graphdef, state, get_skeleton(config.data.skeleton))
 
     def __call__(
-        self, source: PictureSource | Sequence[PictureSource], threshold: float = DEFAULT_THRESHOLD
-    ) -> Prediction | list[Prediction]:
-        """One picture -> its Prediction; a list, tuple, folder or glob -> the list of Predictions, in order.
+        self, source: PictureSource | Sequence[PictureSource] | int, threshold: float = DEFAULT_THRESHOLD
+    ) -> Prediction | list[Prediction] | Iterator[Prediction]:
+        """One picture -> its Prediction; a list, tuple, folder or glob -> the list of Predictions, in order; a video
+        or camera -> the Predictions of its frames as they come, see `video`.
 
         Args:
             source: path, bytes of a file, RGB pixels (uint8 [H, W, 3]), Pillow picture, a list of those, or
-                the name of a folder or a glob. For more pictures than fit into memory use `stream`.
+                the name of a folder, a glob or a text file with a path per line; the path of a video or the number
+                of a camera. For more pictures than fit into memory use `stream`.
             threshold: people with a smaller score are left out; 0 keeps all N queries.
 
         Raises:
             PictureError: a picture cannot be read.
             UserError: the source is nothing of the above, or names nothing.
         """
+        if isinstance(source, int | str | os.PathLike) and is_video(source):
+            return self.video(source, threshold)
         if not is_many(source):
             return next(self.stream([source], threshold))
         sources = source if isinstance(source, list | tuple) else list_pictures(source)
@@ -95,11 +114,45 @@ class Predictor:
         while window := list(islice(pictures, WINDOW_BATCHES * self.config.eval.batch_size)):
             yield from self._predict_window(window, threshold)
 
+    def video(
+        self, source: str | os.PathLike | int, threshold: float = DEFAULT_THRESHOLD, track: bool = False
+    ) -> Iterator[Prediction]:
+        """Predictions of a video's frames, lazily and in order; memory does not grow with its length.
+
+        Args:
+            source: path of a video, or the number of a camera.
+            threshold: as in `__call__`.
+            track: gives people numbers that last over frames (`Prediction.tracks`); needs the package trackers.
+
+        Raises:
+            UserError: it cannot be read, or a package is missing.
+        """
+        from querypose_jax.inference.video_files import predict_frames  # which imports this file
+
+        with open_video(source) as video:
+            for _, prediction in predict_frames(self, video, threshold, track):
+                yield prediction
+
+    @property
+    def model(self) -> nnx.Module:
+        """The model with its weights."""
+        return nnx.merge(self._graphdef, self._state)
+
+    def warm_up(self, sizes: Iterable[tuple[int, int]] | None = None) -> None:
+        """Compiles for pictures of these sizes (height, width; pixels) before the first one comes.
+
+        None stands for every canvas of the configuration, which takes minutes for a large model with many canvases.
+        Single pictures and full batches are two programs; both are compiled.
+        """
+        canvases = self.config.data.canvases if sizes is None else {self.canvas(*size) for size in sizes}
+        for canvas, count in product(canvases, sorted({1, self.config.eval.batch_size})):
+            self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas)
+
     def _predict_window(self, window: list[tuple[str, Image.Image]], threshold: float) -> list[Prediction]:
         """Batches by canvas, so that the canvas of a picture (and its poses) do not depend on its company."""
         groups: dict[tuple[int, int], list[int]] = {}
         for i, (_, picture) in enumerate(window):
-            groups.setdefault(self._canvas(picture), []).append(i)
+            groups.setdefault(self.canvas(picture.height, picture.width), []).append(i)
         found: dict[int, Prediction] = {}
         for canvas, indices in groups.items():
             size = self.config.eval.batch_size
@@ -112,9 +165,10 @@ class Predictor:
                     found[i] = prediction_from_poses(one, picture, self.skeleton, threshold, name)
         return [found[i] for i in range(len(window))]
 
-    def _canvas(self, picture: Image.Image) -> tuple[int, int]:
+    def canvas(self, height: int, width: int) -> tuple[int, int]:
+        """The canvas (height, width) on which a picture of this size is predicted."""
         data = self.config.data
-        height, width = resized_shape(picture.height, picture.width, data.eval_short_side, data.longest_side)
+        height, width = resized_shape(height, width, data.eval_short_side, data.longest_side)
         return choose_canvas(height, width, data.canvases, exact=self.config.eval.canvas == "exact")
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int]) -> Any:

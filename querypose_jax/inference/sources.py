@@ -17,9 +17,12 @@ PictureSource = str | os.PathLike | bytes | np.ndarray | Image.Image
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 """Files of a folder that count as pictures."""
 
+LIST_SUFFIX = ".txt"  # of a file with a path per line
+
 
 def list_pictures(pattern: str | os.PathLike) -> list[Path]:
-    """Paths named by a picture, a folder (its pictures by name, not those of folders inside) or a glob, sorted.
+    """Paths named by a picture, a folder (its pictures by name, not those of folders inside) or a glob, sorted, or by
+    a text file (.txt) with a path per line, in its order; relative paths count from the file's folder.
 
     Raises:
         UserError: nothing has this name, or there is no picture in it.
@@ -30,7 +33,9 @@ def list_pictures(pattern: str | os.PathLike) -> list[Path]:
         if not found:
             raise UserError(f"{path}: no pictures in this folder ({', '.join(sorted(SUFFIXES))})")
         return found
-    if is_many(pattern):
+    if path.suffix.lower() == LIST_SUFFIX and path.exists():
+        return _listed_pictures(path)
+    if is_many(pattern) and glob.has_magic(str(pattern)):
         found = sorted(Path(name) for name in glob.glob(str(pattern), recursive=True) if Path(name).is_file())
         if not found:
             raise UserError(f"{pattern}: no file fits this pattern")
@@ -40,11 +45,23 @@ def list_pictures(pattern: str | os.PathLike) -> list[Path]:
     return [path]
 
 
+def _listed_pictures(path: Path) -> list[Path]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; a list of pictures holds a path per line") from None
+    if not any(lines):
+        raise UserError(f"{path}: this list names no picture")
+    return [path.parent / line for line in lines if line]
+
+
 def is_many(source: object) -> bool:
-    """True for what gives a list of pictures: a folder, a glob that is not itself a file's name, a list or tuple."""
+    """True for what gives a list of pictures: a folder, a glob that is no file's name, a text file, a list or tuple."""
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        return path.is_dir() or (glob.has_magic(str(source)) and not path.exists())
+        return (
+            path.is_dir() or path.suffix.lower() == LIST_SUFFIX or (glob.has_magic(str(source)) and not path.exists())
+        )
     return isinstance(source, list | tuple)
 
 

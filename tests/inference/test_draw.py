@@ -71,3 +71,26 @@ def test_drawing_leaves_other_pixels_untouched():
     noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
     drawn = draw_poses(Image.fromarray(noise), None, standing(), np.ones((1, 17)), np.ones(1), COCO, 0.3)
     assert np.array_equal(np.asarray(drawn)[:, 150:], noise[:, 150:])
+
+
+def test_uncertain_joints_get_an_ellipse_of_their_spread_and_certain_ones_none():
+    plain = draw(standing(), np.ones((1, 17)))
+    spread = np.full((1, 17, 2), 0.1)
+    picture = Image.new("RGB", (200, 200), GREY)
+    people = (None, standing(), np.ones((1, 17)), np.ones(1), COCO)
+    assert np.array_equal(np.asarray(draw_poses(picture, *people, spread=spread)), plain)
+    spread[0, 9] = (40.0, 8.0)  # the left wrist, at (135, 95): wide, not high
+    changed = np.abs(np.asarray(draw_poses(picture, *people, spread=spread)).astype(int) - plain).max(-1) > 8
+    rows, columns = np.nonzero(changed)
+    assert abs(columns.mean() - 135) < 3
+    assert np.ptp(columns) > 2 * np.ptp(rows)
+    assert np.ptp(columns) < 0.3 * 160  # at most LARGEST_ELLIPSE of the person to each side
+
+
+def test_labels_stand_in_place_of_scores_and_an_empty_one_draws_no_tab():
+    box = np.array([[50.0, 30, 150, 195]])
+    people = (box, standing(), np.ones((1, 17)), np.ones(1), COCO)
+    grey = Image.new("RGB", (200, 200), GREY)
+    tab = (slice(12, 29), slice(50, 80))  # above the top left corner
+    assert (np.asarray(draw_poses(grey, *people, labels=["#7"]))[tab] < 100).any()
+    assert (np.asarray(draw_poses(grey, *people, labels=[""]))[tab] == GREY).all()

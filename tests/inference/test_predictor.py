@@ -2,11 +2,14 @@ import io
 
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 import querypose_jax
 from querypose_jax.errors import UserError
+from querypose_jax.inference.predictor import Predictor
 from querypose_jax.pictures import PictureError
+from tests.inference.conftest import RedRectangle
 
 BOX = (30, 16, 70, 80)  # x0, y0, x1, y1 of the red rectangle, original pixels
 
@@ -140,3 +143,24 @@ def test_package_exports_lazily():
     assert set(querypose_jax.__all__) <= set(dir(querypose_jax))
     with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
         querypose_jax.Nonsense  # noqa: B018
+
+
+def test_a_text_file_lists_pictures_in_its_order_beside_it(predictor, tmp_path):
+    for width, name in ((100, "a.png"), (110, "b.png")):
+        red_picture(width, 80).save(tmp_path / name)
+    (tmp_path / "list.txt").write_text("b.png\n\na.png\n")
+    assert [p.picture.width for p in predictor(tmp_path / "list.txt")] == [110, 100]
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(UserError, match="names no picture"):
+        predictor(tmp_path / "empty.txt")
+
+
+def test_warm_up_compiles_what_a_picture_of_this_size_needs(predictor):
+    warm = Predictor(predictor.config, *nnx.split(RedRectangle()), predictor.skeleton)
+    warm.warm_up([(128, 192)])
+    assert warm._predict._cache_size() == 2  # one picture, a full batch
+    warm(red_picture(192, 128))
+    warm([red_picture(192, 128)] * 2)
+    assert warm._predict._cache_size() == 2
+    warm(red_picture(128, 192))
+    assert warm._predict._cache_size() == 3
