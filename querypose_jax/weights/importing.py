@@ -18,7 +18,7 @@ from querypose_jax.training.checkpoint import save_model
 from querypose_jax.weights.formats import WeightsFile, read_weights
 from querypose_jax.weights.official import abstract, official_shapes, to_state
 from querypose_jax.weights.report import FULL_VERSION, MISSING, UNEXPECTED, Report, few, match
-from querypose_jax.weights.sources import TRUNK, Translated, architecture, translate
+from querypose_jax.weights.sources import TRUNK, Translated, architecture, hrnet_pyramid, translate
 
 REPORT = "import.json"
 
@@ -91,6 +91,9 @@ def reason(
     ours = architecture({name: np.broadcast_to(np.int8(0), shape) for name, shape in expected.items()})
     if theirs and theirs != ours:
         return f"these are weights of {theirs}, the config asks for {ours}; take the config of {theirs}"
+    pyramid = hrnet_pyramid(found.tensors)
+    if pyramid and hrnet_pyramid(expected) not in (None, pyramid):
+        return f"these are weights with HRNet's {pyramid} pyramid; add --config.model.backbone.pyramid={pyramid}"
     if not any(name.startswith(TRUNK) for name in tensors) and theirs is None:
         first = few(list(file.tensors))
         return f"no weights of {ours} in it, its names are {first}; is --source the right one?"

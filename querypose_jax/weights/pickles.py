@@ -8,6 +8,7 @@ believes what it is told about memory.
 import io
 import math
 import pickle
+import struct
 from collections import OrderedDict
 from typing import Any
 
@@ -104,6 +105,15 @@ for core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 # Python's own implementation rather than the one in C: there, a single damaged byte can ask for gigabytes of table.
 class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
     """Finds what is in KNOWN."""
+
+    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+    def load_bytearray(self) -> None:
+        """Takes what is there; the library's own first reserves as much memory as the file says."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KNOWN:

@@ -139,6 +139,13 @@ def architecture(tensors: Mapping[str, np.ndarray]) -> str | None:
     return None
 
 
+def hrnet_pyramid(names: Collection[str]) -> str | None:
+    """Which of the two pyramids of HRNet official names belong to, as in config.model.backbone.pyramid."""
+    if "backbone.lateral_conv.1.weight" in names:
+        return "v1"
+    return "plain" if "backbone.fpn_conv.0.weight" in names else None
+
+
 def trunk(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     """The trunk that has these names (below `backbone.bottom_up.`) and shapes, in words."""
 
@@ -148,11 +155,12 @@ def trunk(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
     if "stage4.0.branches.0.0.conv1.weight" in shapes:
         return f"HRNet-W{shapes['stage4.0.branches.0.0.conv1.weight'][0]}"
     if "patch_embed.proj.weight" in shapes and "layers.0.blocks.0.norm1.weight" in shapes:
-        width, depth = shapes["patch_embed.proj.weight"][0], blocks(r"layers\.2\.blocks\.\d+\.")
+        size = shapes["patch_embed.proj.weight"][0], blocks(r"layers\.2\.blocks\.\d+\.")
         known = {(96, 6): "T", (96, 18): "S", (128, 18): "B", (192, 18): "L"}
-        return f"Swin-{known.get((width, depth), f'{width}x{depth}')}"
+        return f"Swin-{known.get(size, 'x'.join(map(str, size)))}"
     if "res4.0.conv1.weight" in shapes:
         if "res4.0.conv3.weight" not in shapes:
             return "ResNet-18 or -34"
-        return f"ResNet-{ {6: 50, 23: 101, 36: 152}.get(blocks(r'res4\.\d+\.'), '?') }"
+        depth = {6: "50", 23: "101", 36: "152"}.get(blocks(r"res4\.\d+\."), "?")
+        return f"ResNet-{depth}"
     return None

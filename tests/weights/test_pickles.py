@@ -1,0 +1,112 @@
+"""The restricted unpickler: arrays come through whichever way they were written, nothing else does."""
+
+import contextlib
+import os
+import pickle
+from collections import OrderedDict
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from querypose_jax.weights.pickles import Refused, read_pickle
+
+ARRAYS = {
+    "float32": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "fortran": np.asfortranarray(np.arange(24, dtype=np.float64).reshape(2, 3, 4)),
+    "strided": np.arange(12, dtype=np.float16).reshape(3, 4)[:, ::2],
+    "big endian": np.arange(5, dtype=">f4"),
+    "counter": np.array(7, np.int64),
+    "mask": np.array([True, False]),
+}
+
+# What Python 2 writes: arrays as text, no _codecs.
+PYTHON_2 = (
+    b"\x80\x02}U\x05modelcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    b"\x89U\x08\x00\x00\x80?\x00\x00\x20\xc1tbs."
+)
+
+
+class Hostile:
+    """Pickles as a call."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_arrays_come_through_every_protocol(protocol):
+    content = {"model": OrderedDict(ARRAYS), "__author__": "somebody", "matching_heuristics": True, "steps": [1, 2.5]}
+    read = read_pickle(pickle.dumps(content, protocol))
+    assert {key: read[key] for key in ("__author__", "matching_heuristics", "steps")} == {
+        "__author__": "somebody", "matching_heuristics": True, "steps": [1, 2.5]
+    }  # fmt: skip
+    assert read["model"].keys() == ARRAYS.keys()
+    for name, expected in ARRAYS.items():
+        assert read["model"][name].dtype == expected.dtype
+        np.testing.assert_array_equal(read["model"][name], expected)
+
+
+def test_numpy_scalars_become_arrays():
+    read = read_pickle(pickle.dumps([np.float32(2.5), np.int64(-3)]))
+    assert [x.shape for x in read] == [(), ()]
+    assert [float(x) for x in read] == [2.5, -3]
+
+
+def test_what_python_2_wrote_is_read():
+    np.testing.assert_array_equal(read_pickle(PYTHON_2)["model"], np.array([1.0, -10.0], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("hostile", "name"),
+    [
+        (Hostile(os.system, "touch ran"), "system"),
+        (Hostile(eval, "open('ran', 'w')"), r"\.eval"),
+        (Hostile(open, "ran", "w"), "open"),
+        (Hostile(np.save, "ran.npy", 1), "save"),
+        (Hostile(partial, print), "functools.partial"),
+        (Hostile(__import__, "os"), r"\.__import__"),
+    ],
+)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_a_call_is_refused_by_name_and_not_made(hostile, name, protocol, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Refused, match=name):
+        read_pickle(pickle.dumps({"model": {"weight": np.ones(2)}, "extra": hostile}, protocol))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_in_arrays_are_refused():
+    with pytest.raises(Refused, match="numpy type 'O8'"):
+        read_pickle(pickle.dumps(np.array([{}, []], dtype=object)))
+
+
+def test_an_array_with_other_bytes_than_its_shape_needs_is_refused():
+    written = pickle.dumps(np.zeros(3, np.float32), 2)
+    with pytest.raises(ValueError, match="12 bytes for an array of shape"):
+        read_pickle(written.replace(b"K\x03\x85", b"K\x04\x85"))
+
+
+def test_a_huge_index_in_the_table_of_a_pickle_takes_no_memory():
+    assert read_pickle(b"\x80\x02]r\xff\xff\xff\x7f.") == []  # LONG_BINPUT 2^31 - 1
+
+
+def test_a_huge_length_of_bytes_takes_no_memory():
+    with pytest.raises(EOFError):
+        read_pickle(b"\x80\x05\x96\x00\x00\x00\x00\x00\x01\x00\x00.")  # BYTEARRAY8 2^40
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damaged_pickles_end_in_an_error_or_a_value(data):
+    content = bytearray(pickle.dumps({"model": {"a": np.ones((2, 2), np.float32), "b": np.float64(3)}}, 2))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(Exception):  # never a crash, an endless loop or memory beyond the file's
+        read_pickle(bytes(content[: data.draw(st.integers(1, len(content)))]))
