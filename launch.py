@@ -5,6 +5,7 @@ Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the new
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
     python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
+    python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
 
 --config.a.b=value overrides one value. eval and predict take DIR/config.json where --config is not given.
@@ -53,10 +54,15 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
-    flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "plan"], "what to do", **values)
-    flags.DEFINE_integer("step", None, "eval, predict: the checkpoint of this step; default: the newest", **values)
+    flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "export", "plan"], "what to do", **values)
+    flags.DEFINE_integer(
+        "step", None, "eval, predict, export: the checkpoint of this step; default: the newest", **values
+    )
     flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
-    flags.DEFINE_string("output", None, "predict: folder for the results", **values)
+    flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
+    flags.DEFINE_list("canvases", None, "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
+    flags.DEFINE_list("batch_sizes", ["1"], "export: pictures that a program takes at once", **values)
+    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "export: where the programs run", **values)
     flags.DEFINE_string("topology", None, "plan: TPU slice, e.g. v5e:4x8", **values)
     flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
     flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
@@ -67,14 +73,16 @@ def define_flags(**values: flags.FlagValues) -> None:
 
 def run(options: flags.FlagValues) -> None:
     """Checks that the flags of a mode are there and that its configuration makes sense, then does it."""
-    required = {"predict": ["workdir", "input", "output"], "plan": ["topology"]}.get(options.mode, ["workdir"])
+    needs = {"predict": ["workdir", "input", "output"], "export": ["workdir", "output"], "plan": ["topology"]}
+    required = needs.get(options.mode, ["workdir"])
     if missing := [f"--{name}" for name in required if not options[name].value]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
     config = options.config if options.mode in ("train", "plan") else run_config(options)
     check_config(config)
     if options.mode in ("train", "eval"):
         join(options.coordinator, options.process_id, options.num_processes, config.train.heartbeat_s)
-    {"train": train, "eval": evaluate, "predict": predict, "plan": plan}[options.mode](options, config)
+    modes = {"train": train, "eval": evaluate, "predict": predict, "export": export, "plan": plan}
+    modes[options.mode](options, config)
 
 
 def run_config(options: flags.FlagValues) -> ConfigDict:
@@ -156,11 +164,28 @@ def predict(options: flags.FlagValues, config: ConfigDict) -> None:
     print(predict_input(predictor, options.input, options.output, options.threshold, options.track))
 
 
+def export(options: flags.FlagValues, config: ConfigDict) -> None:
+    """Writes a checkpoint as programs that run without this project."""
+    from querypose_jax.inference.export import export_model
+    from querypose_jax.inference.predictor import Predictor
+
+    try:
+        canvases = [tuple(map(int, text.split("x"))) for text in options.canvases or ()]
+        batch_sizes = [int(text) for text in options.batch_sizes]
+    except ValueError as error:
+        raise UserError(f"command line: canvases are HEIGHTxWIDTH, batch sizes numbers ({error})") from None
+    config.model.roi_align = "auto"  # XLA's path on every platform: calls of kernels are not stable across versions
+    predictor = Predictor.from_checkpoint(options.workdir, options.step, config)
+    folder = export_model(predictor, options.output, canvases or None, batch_sizes, options.platforms)
+    print(f"programs, weights and the loader exported.py are in {folder}")
+
+
 def plan(options: flags.FlagValues, config: ConfigDict) -> None:
     """Says what a TPU slice would need for this configuration, without one."""
+    from querypose_jax.inference.predict import make_predict
     from querypose_jax.training.plan import print_plan
 
-    print_plan(config, options.topology)
+    print_plan(config, options.topology, make_predict)
 
 
 def processes() -> dict[str, int]:

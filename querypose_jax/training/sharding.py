@@ -5,11 +5,10 @@ The devices form a mesh of two axes, `data` x `fsdp`. Pictures are split over bo
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import numpy as np
-from jax.ad_checkpoint import checkpoint_name
+from jax.extend.core import Primitive
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
@@ -24,7 +23,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "fsdp": ("optimizer", "parameters"),  # parameters are gathered for the forward and again for the backward pass
 }
 SMALLEST_SPLIT = 1024  # numbers; smaller arrays are not worth a message
-GATHERED = "gathered parameters"  # their name for jax.checkpoint, see step.py
+# What costs nothing to repeat, and turns gathered parameters into the form in which they would be kept.
+FREE = ("sharding_constraint", "convert_element_type", "reshape", "transpose", "squeeze", "broadcast_in_dim")
 
 
 def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -95,27 +95,16 @@ def constrain(tree: PyTree, kind: str, rule: str, mesh: Mesh) -> PyTree:
 
 
 def gather_parameters(params: PyTree, mesh: Mesh) -> PyTree:
-    """Parameters for the use in a forward pass: whole on every device. Their gradients come back split.
+    """Parameters for the use in a forward pass: whole on every device.
 
     Without this XLA may as well move the features to where a part of the parameters is.
     """
-    return jax.tree.map(lambda x: checkpoint_name(_gather(mesh, x), GATHERED), params)
+    return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gather(mesh: Mesh, x: Array) -> Array:
-    return jax.lax.with_sharding_constraint(x, replicated(mesh))
-
-
-def _gather_forward(mesh: Mesh, x: Array) -> tuple[Array, None]:
-    return _gather(mesh, x), None
-
-
-def _gather_backward(mesh: Mesh, _: None, gradient: Array) -> tuple[Array]:
-    return (jax.lax.with_sharding_constraint(gradient, split_array(gradient.shape, mesh)),)
-
-
-_gather.defvjp(_gather_forward, _gather_backward)
+def keep_all_but_gathered(primitive: Primitive, *_, **__) -> bool:
+    """A policy for jax.checkpoint: gathered parameters are not kept for the backward pass but gathered again."""
+    return primitive.name not in FREE
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

@@ -82,9 +82,8 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         forward = losses
-        if splits_parameters:  # what was gathered is not kept for the backward pass
-            keep = jax.checkpoint_policies.save_anything_except_these_names(sharding.GATHERED)
-            forward = jax.checkpoint(losses, policy=keep)
+        if splits_parameters:
+            forward = jax.checkpoint(losses, policy=sharding.keep_all_but_gathered)
         grads_of = jax.value_and_grad(forward, has_aux=True)
         (total, (terms, rest)), grads = grads_of(state.params, state.rest, batch, key)
         # A rule that splits the optimizer splits what it reads: gradients are summed to where their moments are.

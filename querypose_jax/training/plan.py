@@ -1,0 +1,290 @@
+"""What a TPU slice would need for a configuration, worked out on a machine that has none.
+
+Programs are compiled ahead of time by the TPU compiler, which comes as the package libtpu: two training steps with
+different numbers of pictures per chip, between which memory is a straight line, and one evaluation step. Compiling
+tells bytes and operations, not seconds.
+"""
+
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.experimental import topologies
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+from querypose_jax.models.registry import build_model
+from querypose_jax.pictures import choose_canvas, resized_shape
+from querypose_jax.skeletons import get_skeleton
+from querypose_jax.structures import Batch, Packing
+from querypose_jax.training import sharding
+from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.programs import Program, describe
+from querypose_jax.training.step import TrainState, init_state, make_train_step, shardings
+
+GIB = 2**30
+HBM_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # of a chip, cloud.google.com/tpu/docs
+ENVIRONMENT = {  # the compiler looks for chips and for a metadata server; here is neither
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+HEIGHT_TO_WIDTH = np.geomspace(0.2, 5, 201)  # of pictures that may come
+LONG_SIDE = 1000  # pixels of such a picture; any number will do
+USUAL_SPLIT = 8  # chips that share a copy where mesh.fsdp leaves it open
+
+MakePredict = Callable[[nnx.GraphDef], Callable]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule of sharding.RULES costs, per chip."""
+
+    name: str
+    at_no_picture: float
+    """Bytes."""
+    per_picture: float
+    """Bytes."""
+
+    def memory(self, pictures: float) -> float:
+        """Bytes with so many pictures per chip."""
+        return self.at_no_picture + self.per_picture * pictures
+
+    def largest_batch(self, hbm: float) -> int:
+        """Pictures per chip that fit."""
+        return max(int((hbm - self.at_no_picture) // self.per_picture), 0)
+
+
+def print_plan(config: ConfigDict, topology: str, make_predict: MakePredict) -> None:
+    """Compiles for a topology such as v5e:4x8 and prints what each chip needs.
+
+    Args:
+        config: a whole configuration; the group plan says what is compiled.
+        topology: kind of chip and their arrangement, as in the name of a slice.
+        make_predict: of inference.predict.
+
+    Raises:
+        UserError: no TPU compiler here, an unknown topology.
+    """
+    devices = topology_devices(topology)
+    hbm = GIB * (config.plan.hbm_gib or hbm_gib(topology))
+    chips, started = len(devices), time.monotonic()
+    rules = tuple(sharding.RULES) if config.plan.search else ("replicated",)
+    jobs = [(rule, pictures) for rule in rules for pictures in config.plan.batches]
+    programs: dict[tuple[str, int], Program] = {}
+    for number, (rule, pictures) in enumerate(jobs, 1):
+        progress(started, f"{number} of {len(jobs) + 1}: compiling a training step, {rule}, {pictures} pictures a chip")
+        programs[rule, pictures] = describe(compile_train(config, plan_mesh(config, devices, rule), rule, pictures))
+    progress(started, f"{len(jobs) + 1} of {len(jobs) + 1}: compiling an evaluation step")
+    mesh = plan_mesh(config, devices, "replicated")
+    evaluation = describe(compile_eval(config, mesh, make_predict))
+    progress(started, "done")
+
+    print(f"\n{topology}, {chips} chips, {hbm / GIB:g} GiB each; per chip:\n")
+    print(program_table(config, programs, evaluation))
+    split = plan_mesh(config, devices, "fsdp").shape["fsdp"]
+    found = {rule: line(rule, {b: programs[rule, b].memory for b in config.plan.batches}) for rule in rules}
+    if not config.plan.search:
+        found |= by_arithmetic(found["replicated"], abstract_state(config)[1], plan_mesh(config, devices, "fsdp"))
+    print(rule_table(found.values(), hbm, config.data.batch_size / chips, split))
+    print(advice(list(found.values()), hbm, config.data.batch_size, chips, split))
+
+
+def topology_devices(topology: str) -> list:
+    """The chips of a slice that is not there."""
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("mode plan uses the TPU compiler, which is not installed; pip install libtpu")
+    os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
+    jax.config.update("jax_platforms", "cpu")  # what is not compiled runs here
+    try:
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+    except Exception as error:  # the compiler's, of many types
+        reason = str(error).splitlines()[0][:150]
+        raise UserError(
+            f"--topology={topology} is no TPU slice ({reason}); examples: v5e:2x4, v5e:4x8, v6e:4x4"
+        ) from None
+
+
+def hbm_gib(topology: str) -> float:
+    """Memory of a chip by the name of its kind."""
+    kind = topology.partition(":")[0]
+    if kind not in HBM_GIB:
+        raise UserError(f"the memory of a {kind} chip is not known here; give --config.plan.hbm_gib")
+    return HBM_GIB[kind]
+
+
+def plan_mesh(config: ConfigDict, devices: list, rule: str) -> Mesh:
+    """All chips along data; for a rule that splits, mesh.fsdp of them (or eight) share a copy."""
+    wanted = config.mesh.fsdp if config.mesh.fsdp > 1 else min(USUAL_SPLIT, len(devices))
+    return sharding.make_mesh(ConfigDict({"data": -1, "fsdp": wanted if sharding.RULES[rule] else 1}), devices)
+
+
+def abstract_state(config: ConfigDict) -> tuple[nnx.GraphDef, TrainState]:
+    """Structure of the model, and shapes of a training state."""
+    graphdefs = []
+
+    def build() -> TrainState:
+        optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+        graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)
+        graphdefs.append(graphdef)
+        return state
+
+    state = jax.eval_shape(build)
+    return graphdefs[0], state
+
+
+def compile_train(config: ConfigDict, mesh: Mesh, rule: str, pictures: int) -> jax.stages.Compiled:
+    """A training step on the largest canvas that comes, with so many pictures per chip."""
+    graphdef, state = abstract_state(config)
+    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+    schedule = learning_rate(config.optimizer, config.train.num_steps)
+    rows = pictures * min(config.plan.people, config.data.max_people)
+    canvas = largest_canvas(config, max(config.data.short_sides), exact=False)
+    batch = abstract_batch(config, mesh, pictures, canvas, Packing(mesh.size, rows))
+    with jax.set_mesh(mesh):
+        step = make_train_step(graphdef, optimizer, schedule, mesh, rule)
+        return step.lower(placed(state, shardings(state, rule, mesh)), batch).compile()
+
+
+def compile_eval(config: ConfigDict, mesh: Mesh, make_predict: MakePredict) -> jax.stages.Compiled:
+    """An evaluation step on the largest canvas that comes, with eval.batch_size pictures per chip."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
+    everywhere = jax.tree.map(lambda _: sharding.replicated(mesh), state)
+    canvas = largest_canvas(config, config.data.eval_short_side, config.eval.canvas == "exact")
+    batch = abstract_batch(config, mesh, config.eval.batch_size, canvas, None)
+    with jax.set_mesh(mesh):
+        return make_predict(graphdef).lower(placed(state, everywhere), batch).compile()
+
+
+def placed(shapes: PyTree, places: PyTree) -> PyTree:
+    """Shapes that know where their arrays would live."""
+    return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+def largest_canvas(config: ConfigDict, short_side: int, exact: bool) -> tuple[int, int]:
+    """Height and width of the largest canvas that pictures of any shape take."""
+    sizes = [(LONG_SIDE * min(r, 1), LONG_SIDE * min(1 / r, 1)) for r in HEIGHT_TO_WIDTH]
+    resized = [resized_shape(round(h), round(w), short_side, config.data.longest_side) for h, w in sizes]
+    return max((tuple(choose_canvas(*size, config.data.canvases, exact)) for size in resized), key=np.prod)
+
+
+def abstract_batch(
+    config: ConfigDict, mesh: Mesh, pictures: int, canvas: tuple[int, int], packing: Packing | None
+) -> Batch:
+    """Shapes of a batch with so many pictures per chip."""
+    count, slots = pictures * mesh.size, config.data.max_people
+    place = sharding.split_batch(mesh)
+
+    def array(dtype, *shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=place)
+
+    return Batch(
+        image=array(jnp.uint8, *canvas, 3),
+        valid_size=array(jnp.int32, 2),
+        orig_size=array(jnp.int32, 2),
+        image_id=array(jnp.int32),
+        inv_affine=array(jnp.float32, 2, 3),
+        boxes=array(jnp.float32, slots, 4),
+        keypoints=array(jnp.float32, slots, get_skeleton(config.data.skeleton).num_keypoints, 3),
+        area=array(jnp.float32, slots),
+        label=array(jnp.int32, slots),
+        is_person=array(jnp.bool_, slots),
+        packing=packing,
+    )
+
+
+def line(rule: str, memory: dict[int, int]) -> Rule:
+    """The straight line through the memory of the first and the last number of pictures."""
+    few, many = min(memory), max(memory)
+    slope = (memory[many] - memory[few]) / (many - few)
+    return Rule(rule, memory[few] - slope * few, slope)
+
+
+def by_arithmetic(replicated: Rule, state: TrainState, mesh: Mesh) -> dict[str, Rule]:
+    """What splitting saves, by shapes; FSDP needs room for the two largest parameters while they are used."""
+    saved = {
+        "optimizer": total_bytes(state.opt_state) - split_bytes(state.opt_state, mesh),
+        "parameters": total_bytes(state.params) - split_bytes(state.params, mesh),
+    }
+    largest = sorted(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))[-2:]
+    rules = {}
+    for name, kinds in sharding.RULES.items():
+        base = replicated.at_no_picture - sum(saved[kind] for kind in kinds)
+        base += sum(largest) if "parameters" in kinds else 0
+        rules[name] = Rule(name, base, replicated.per_picture)
+    return rules
+
+
+def total_bytes(tree: PyTree) -> int:
+    """Bytes of all arrays."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def split_bytes(tree: PyTree, mesh: Mesh) -> int:
+    """Bytes on one chip where everything is split that can be."""
+    shapes = ((sharding.split_array(x.shape, mesh).shard_shape(x.shape), x.dtype) for x in jax.tree.leaves(tree))
+    return sum(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for shape, dtype in shapes)
+
+
+def program_table(config: ConfigDict, programs: dict[tuple[str, int], Program], evaluation: Program) -> str:
+    """One line per compiled program."""
+    rows = [("program", "arguments", "temporaries", "TFLOP", "GB read+written", "messages")]
+    named = {f"train, {rule}, {b} a chip": program for (rule, b), program in programs.items()}
+    named[f"eval, {config.eval.batch_size} a chip"] = evaluation
+    for name, program in named.items():
+        messages = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sorted(program.collectives.items()))
+        memory = (f"{size / GIB:.2f} GiB" for size in (program.arguments, program.temporaries))
+        rows.append((name, *memory, f"{program.flops / 1e12:.3f}", f"{program.bytes_accessed / 1e9:.1f}", messages))
+    return table(rows)
+
+
+def rule_table(rules: Iterable[Rule], hbm: float, pictures: float, split: int) -> str:
+    """One line per rule: memory, whether it fits, the largest batch."""
+    rows = [("parameters", "split over", "without pictures", "per picture", "fits", "largest batch per chip")]
+    for rule in rules:
+        fits = "yes" if rule.memory(max(pictures, 1)) <= hbm else "no"
+        over = str(split) if sharding.RULES[rule.name] else "-"
+        memory = (f"{size / GIB:.2f} GiB" for size in (rule.at_no_picture, rule.per_picture))
+        rows.append((rule.name, over, *memory, fits, str(rule.largest_batch(hbm))))
+    return "\n" + table(rows)
+
+
+def advice(rules: list[Rule], hbm: float, batch_size: int, chips: int, split: int) -> str:
+    """Which rule to take: the first one that fits, since each next one sends more."""
+    pictures = max(batch_size / chips, 1)
+    fitting = next((rule for rule in rules if rule.memory(pictures) <= hbm), None)
+    if fitting is None:
+        return f"\ndata.batch_size={batch_size} does not fit: take more chips, a smaller canvas or remat"
+    flags = (
+        f"--config.mesh.fsdp={split} --config.mesh.parameters={fitting.name}" if sharding.RULES[fitting.name] else ""
+    )
+    text = f"\ntake {fitting.name} {flags}".rstrip()
+    if batch_size % chips:
+        text += (
+            f"; data.batch_size={batch_size} does not split over {chips} chips: take a multiple of {chips} up to "
+            f"{chips * fitting.largest_batch(hbm)}"
+        )
+    return text
+
+
+def table(rows: list[tuple[str, ...]]) -> str:
+    """Columns of equal width, two spaces between them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def progress(started: float, text: str) -> None:
+    """One line on stderr with the minutes so far."""
+    minutes, seconds = divmod(int(time.monotonic() - started), 60)
+    print(f"[{minutes:2d}:{seconds:02d}] {text}", file=sys.stderr, flush=True)
