@@ -26,6 +26,7 @@ from configs import common
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
 from querypose_jax.training.check_config import check_config
+from querypose_jax.training.check_keys import check_keys
 from querypose_jax.training.config_json import check_same_run, read_config
 from querypose_jax.training.distributed import join
 
@@ -78,6 +79,8 @@ def run(options: flags.FlagValues) -> None:
     if missing := [f"--{name}" for name in required if not options[name].value]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
     config = options.config if options.mode in ("train", "plan") else run_config(options)
+    if not options["config"].using_default_value:
+        check_keys(config, common.get_config())
     check_config(config)
     if options.mode in ("train", "eval"):
         join(options.coordinator, options.process_id, options.num_processes, config.train.heartbeat_s)
@@ -105,11 +108,15 @@ def train(options: flags.FlagValues, config: ConfigDict) -> None:
     from querypose_jax.training import loop, preemption
     from querypose_jax.training.results import read_results
     from querypose_jax.training.sharding import make_mesh
+    from querypose_jax.training.summary import data_summary, model_summary
 
     workdir = Path(options.workdir)
     check_same_run(workdir, config)  # before data are prepared
     shards = make_mesh(config.mesh).size
     split = open_split(config, config.data.train_split)
+    if jax.process_index() == 0:
+        print(model_summary(config))
+        print(data_summary(len(split.annotations.image_id), int(split.annotations.is_target.sum()), config, shards))
     evaluated = []
 
     with preemption.listen(config.train.grace_s) as stop:

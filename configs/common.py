@@ -110,6 +110,7 @@ def get_config() -> ConfigDict:
             num_steps=140_000,
             seed=40244023,  # official
             log_every=50,  # steps
+            wandb_project="",  # Weights & Biases: project that the run is logged to as well; "" = none
             checkpoint_every=5000,  # steps
             keep_last=2,  # checkpoints, beside the best one
             grace_s=30.0,  # seconds from SIGTERM on to save and end; Google's preemptible machines give 30

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -51,7 +52,10 @@ class Backbone(nnx.Module):
         self, images: Float[Array, "B H W 3"], train: bool = False, key: Key[Array, ""] | None = None
     ) -> list[Float[Array, "B _ _ C"]]:
         """`key` is for what a trunk draws in training (drop path of swin); without one nothing is dropped."""
-        return self.pyramid(self.trunk(images, train, key))
+        with jax.named_scope("trunk"):
+            levels = self.trunk(images, train, key)
+        with jax.named_scope("pyramid"):
+            return self.pyramid(levels)
 
 
 def build_trunk(

@@ -1,6 +1,7 @@
 """An evaluation from batches to numbers, files and pictures."""
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,9 @@ from tqdm import tqdm
 from querypose_jax.errors import UserError
 from querypose_jax.evaluation.breakdown import breakdown, write_breakdown
 from querypose_jax.evaluation.crowdpose import with_box_area
+from querypose_jax.evaluation.gallery import Gallery
 from querypose_jax.evaluation.gather import Found, tell
+from querypose_jax.evaluation.report import write_report
 from querypose_jax.evaluation.scoring import Scoring, score
 from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
@@ -46,9 +49,9 @@ def evaluate(
         ground_truth: COCO annotations, categories in the order of the labels; only those of the pictures that came
             count.
         skeleton: the keypoints of model and annotations.
-        output_dir: gets pictures/IMAGE_ID.jpg, detections.json, breakdown.json and metrics.json (last: it says that
-            the rest is complete). None writes nothing.
-        num_drawn: number of pictures drawn, the first that have people.
+        output_dir: gets pictures/IMAGE_ID.jpg, worst/ and best/, detections.json, breakdown.json, index.html and
+            metrics.json (last: it says that the rest is complete). None writes nothing.
+        num_drawn: number of pictures drawn, the first that have people, and of the worst and of the best ones.
         draw_threshold: smallest score of a drawn person.
         progress: shows a bar with pictures per second.
         num_pictures: how many pictures must come, for the bar and for a check. None: unknown.
@@ -61,7 +64,8 @@ def evaluate(
         UserError: a picture came twice, is not in the ground truth or is missing; nothing but drawings is written then.
     """
     how = scoring or Scoring()
-    drawing = Drawing(output_dir, num_drawn, draw_threshold)
+    gallery = Gallery(ground_truth, skeleton, num_drawn, draw_threshold) if output_dir and num_drawn else None
+    drawing = Drawing(output_dir, num_drawn, draw_threshold, gallery)
     image_ids, detections = detect(predict, batches, ground_truth, skeleton, drawing, progress, num_pictures)
     truth = restrict(ground_truth, image_ids)
 
@@ -71,6 +75,9 @@ def evaluate(
             write_json(output_dir / "detections.json", detections)
             by_area = with_box_area(truth) if how.is_crowdpose else truth
             write_breakdown(output_dir, breakdown(by_area, detections, skeleton))
+            if gallery:
+                gallery.write(output_dir)
+            write_report(output_dir, metrics, output_dir.parent.parent / "metrics.jsonl")
             write_json(output_dir / "metrics.json", metrics, indent=2)
         return metrics
 
@@ -85,6 +92,8 @@ class Drawing(NamedTuple):
     count: int
     threshold: float
     """Smallest score of a drawn person."""
+    gallery: Gallery | None = None
+    """Looks at every picture whose pixels are at hand."""
 
 
 def detect(
@@ -122,6 +131,8 @@ def detect(
                     picture = draw_evaluated(batch, b, one, skeleton, drawing.threshold)
                     write_jpeg(drawing.folder / "pictures" / f"{image_id}.jpg", picture)
                     drawn += 1
+                if drawing.gallery and b < own:
+                    drawing.gallery.add(image_id, partial(original_picture, batch, b), one)
                 bar.update()
     if num_pictures is not None and len(results) != num_pictures:
         raise UserError(f"evaluation: {len(results)} pictures came, {num_pictures} were expected")
@@ -144,12 +155,17 @@ def restrict(ground_truth: dict, image_ids: Iterable[int]) -> dict:
 
 def draw_evaluated(batch: Batch, b: int, poses: Poses, skeleton: Skeleton, threshold: float) -> Image.Image:
     """Picture b of a batch at its original size with its poses (numpy, leading 1) drawn on it."""
-    height, width = map(int, batch.valid_size[b])
-    pixels = Image.fromarray(np.asarray(batch.image[b])[:height, :width])
-    picture = resize(pixels, *map(int, batch.orig_size[b]))
     kept = poses.valid[0]
     fields = (poses.boxes, poses.keypoints, poses.keypoint_scores, poses.scores)
-    return draw_poses(picture, *(field[0][kept] for field in fields), skeleton, threshold)
+    people = (field[0][kept] for field in fields)
+    return draw_poses(original_picture(batch, b), *people, skeleton, threshold)
+
+
+def original_picture(batch: Batch, b: int) -> Image.Image:
+    """Picture b of a batch at its original size."""
+    height, width = map(int, batch.valid_size[b])
+    pixels = Image.fromarray(np.asarray(batch.image[b])[:height, :width])
+    return resize(pixels, *map(int, batch.orig_size[b]))
 
 
 def _one_behind(

@@ -20,7 +20,12 @@ POSITIVE = (
     "data.eval_short_side", "data.longest_side", "data.row_ladder", "train.keep_last", "train.log_every",
     "train.checkpoint_every", "eval.batch_size", "train.grace_s", "train.heartbeat_s", "plan.batches", "plan.people",
 )  # fmt: skip
-NOT_NEGATIVE = ("train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures")
+NOT_NEGATIVE = (
+    "train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures", "eval.num_drawn",
+    "optimizer.learning_rate", "optimizer.weight_decay", "optimizer.warmup_steps", "data.largest_people",
+)  # fmt: skip
+SHARES = ("data.flip", "data.crop", "eval.draw_threshold")  # from 0 to 1
+ASCENDING = ("data.row_ladder", "optimizer.milestones")
 ONE_OF = {
     "optimizer.schedule": ("steps", "cosine"),
     "model.roi_align": ("auto", "gather", "dense", "triton"),
@@ -40,9 +45,15 @@ def check_config(config: ConfigDict) -> None:
         require(all(v > 0 for v in listed(config, key)), config, key, "must be positive")
     for key in NOT_NEGATIVE:
         require(config_value(config, key) >= 0, config, key, "must not be negative")
+    for key in SHARES:
+        require(0 <= config_value(config, key) <= 1, config, key, "must be from 0 to 1")
+    for key in ASCENDING:
+        values = list(config_value(config, key))
+        require(values == sorted(values), config, key, "must ascend")
     for key, allowed in ONE_OF.items():
         require(config_value(config, key) in allowed, config, key, f"is unknown; known: {', '.join(allowed)}")
     check_model(config)
+    check_devices(config)
     canvases = config.data.canvases
     fitting = len(canvases) and all(len(c) == 2 and all(s > 0 and s % CANVAS_STEP == 0 for s in c) for c in canvases)
     require(fitting, config, "data.canvases", f"must be pairs (height, width) of multiples of {CANVAS_STEP} pixels")
@@ -63,6 +74,16 @@ def check_model(config: ConfigDict) -> None:
         "data.max_people",
         f"is more than model.num_proposals={queries}: keep at most {queries} people, one for each proposal",
     )
+
+
+def check_devices(config: ConfigDict) -> None:
+    """The batch splits over the devices that the configuration names; whether there are so many is seen later."""
+    mesh, batch = config.mesh, config.data.batch_size
+    require(mesh.data == -1 or mesh.data > 0, config, "mesh.data", "must be positive, or -1 for all devices")
+    require(mesh.fsdp > 0, config, "mesh.fsdp", "must be positive")
+    devices = mesh.fsdp * max(mesh.data, 1)
+    divides = f"does not split over {devices} devices (mesh.data x mesh.fsdp): take a multiple of {devices}"
+    require(batch % devices == 0, config, "data.batch_size", divides)
 
 
 def require(holds: Any, config: ConfigDict, key: str, otherwise: str) -> None:

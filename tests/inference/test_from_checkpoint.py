@@ -64,3 +64,15 @@ def test_folder_without_a_checkpoint_is_one_line(tmp_path):
     with pytest.raises(UserError) as caught:
         Predictor.from_checkpoint(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_predictor_computes_in_the_precision_that_is_asked_for(config, tmp_path):
+    _, state = random_model(config)
+    save_model(tmp_path / "run", config, state)
+    picture = np.random.default_rng(0).integers(0, 255, (160, 192, 3), np.uint8)
+    full, half = (Predictor.from_checkpoint(tmp_path / "run", dtype=dtype) for dtype in (None, "bfloat16"))
+    assert (full.model.dtype, half.model.dtype) == (np.float32, "bfloat16")
+    boxes = [predictor(picture, threshold=0).boxes for predictor in (full, half)]
+    assert 0 < np.abs(boxes[0] - boxes[1]).max() < 10  # pixels
+    with pytest.raises(UserError, match="dtype 'float16' is unknown; known: float32, bfloat16"):
+        Predictor.from_checkpoint(tmp_path / "run", dtype="float16")

@@ -39,6 +39,7 @@ class BoxDecoder(nnx.Module):
         self.class_logits.bias[...] = jnp.full_like(self.class_logits.bias[...], -jnp.log((1 - PRIOR) / PRIOR))
         self.box_deltas = linear(dim, 4, dtype, rngs)
 
+    @jax.named_scope("box_decoder")
     def __call__(
         self, pyramid: Sequence[Float[Array, "B _ _ C"]], boxes: Float[Array, "B N 4"], queries: Float[Array, "B N C"]
     ) -> tuple[Float[Array, "B N _"], Float[Array, "B N 4"], Float[Array, "B N C"]]:

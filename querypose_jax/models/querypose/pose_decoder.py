@@ -152,6 +152,7 @@ class PoseDecoder(nnx.Module):
         self.coordinates = KeypointHead(part_dim, skeleton, dtype, rngs)
         self.uncertainty = KeypointHead(part_dim, skeleton, dtype, rngs)
 
+    @jax.named_scope("pose_decoder")
     def __call__(
         self,
         p2: Float[Array, "B _ _ C"],

@@ -1,0 +1,146 @@
+"""A trained model as programs (StableHLO) and weights that jax runs without this project, on any platform.
+
+Per canvas and batch size one program: pixels in, poses in original pixels out. The weights lie beside the programs,
+once, and not in them: gigabytes would otherwise stand in every one. RoIAlign takes the path that XLA compiles on every
+platform, because the calls of CUDA kernels are not stable across versions of jax.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import export
+from tqdm import tqdm
+
+from querypose_jax.errors import UserError
+from querypose_jax.files import whole_file, write_json
+from querypose_jax.inference import exported
+from querypose_jax.inference.batching import empty_people
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.pictures import CANVAS_STEP
+from querypose_jax.structures import Batch, Poses
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+FIELDS = ("scores", "labels", "valid", "boxes", "keypoints", "keypoint_scores")
+
+
+def export_model(
+    predictor: Predictor,
+    output: str | Path,
+    canvases: Sequence[tuple[int, int]] | None = None,
+    batch_sizes: Sequence[int] = (1,),
+    platforms: Sequence[str] = PLATFORMS,
+    progress: bool = True,
+) -> Path:
+    """Writes programs, weights, about.json (last) and the loader `exported.py` into a folder.
+
+    Args:
+        predictor: the model with its weights and configuration.
+        output: folder, made if needed; an earlier export in it is replaced.
+        canvases: (height, width), multiples of 32; None: those of the configuration.
+        batch_sizes: how many pictures a program takes at once.
+        platforms: jax's names: cpu, cuda, rocm, tpu.
+        progress: shows a bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: a canvas, batch size or platform that cannot be.
+    """
+    data = predictor.config.data
+    chosen = [tuple(canvas) for canvas in (data.canvases if canvases is None else canvases)]
+    _check(chosen, batch_sizes, platforms)
+    folder = Path(output)
+    (folder / exported.ABOUT).unlink(missing_ok=True)  # what it says is not true until the end
+    weights = named_weights(predictor.model)
+    with whole_file(folder / exported.WEIGHTS) as temporary, temporary.open("wb") as file:
+        np.savez(file, **jax.device_get(weights))
+    programs = {}
+    sizes = [(count, canvas) for canvas in chosen for count in batch_sizes]
+    for count, (height, width) in tqdm(sizes, desc="export", unit="program", disable=not progress):
+        key = f"{count}x{height}x{width}"
+        programs[key] = f"program_{key}.stablehlo"
+        with whole_file(folder / programs[key]) as temporary:
+            temporary.write_bytes(export_program(predictor.model, weights, count, (height, width), platforms))
+    shutil.copyfile(exported.__file__, folder / Path(exported.__file__).name)
+    about = dict(
+        format=exported.FORMAT,
+        jax_version=jax.__version__,
+        model=predictor.config.model.name,
+        dtype=predictor.config.model.dtype,
+        keypoints=predictor.skeleton.names,
+        edges=predictor.skeleton.edges,
+        short_side=data.eval_short_side,
+        longest_side=data.longest_side,
+        canvases=chosen,
+        batch_sizes=sorted(batch_sizes),
+        platforms=list(platforms),
+        programs=programs,
+    )
+    write_json(folder / exported.ABOUT, about, indent=2)
+    return folder
+
+
+def export_program(
+    model: nnx.Module, weights: dict[str, Any], count: int, canvas: tuple[int, int], platforms: Sequence[str]
+) -> bytes:
+    """One serialised program: (weights, image, valid_size, orig_size) -> dict of poses, see `exported.Exported`."""
+    graphdef, state = nnx.split(model)
+    joints = model.skeleton.num_keypoints
+
+    def program(weights, image, valid_size, orig_size):
+        flat = nnx.to_flat_state(state)
+        variables = [(path, variable.replace(weights[_name(path)])) for (path, variable) in flat]
+        module = nnx.merge(graphdef, nnx.from_flat_state(variables))
+        batch = picture_batch(image, valid_size, orig_size, joints)
+        poses: Poses = module.decode(module(batch, train=False), batch)
+        return {name: getattr(poses, name) for name in FIELDS}
+
+    shapes = (
+        {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()},
+        jax.ShapeDtypeStruct((count, *canvas, 3), jnp.uint8),
+        *[jax.ShapeDtypeStruct((count, 2), jnp.int32)] * 2,
+    )
+    return bytes(export.export(jax.jit(program), platforms=tuple(platforms))(*shapes).serialize())
+
+
+def picture_batch(image: jax.Array, valid_size: jax.Array, orig_size: jax.Array, num_keypoints: int) -> Batch:
+    """A `Batch` of pictures without people from what an exported program is given (traced)."""
+    count = image.shape[0]
+    scale = orig_size.astype(jnp.float32) / valid_size  # h, w
+    zero = jnp.zeros(count, jnp.float32)
+    rows = [jnp.stack([scale[:, 1], zero, zero], -1), jnp.stack([zero, scale[:, 0], zero], -1)]
+    return Batch(
+        image=image,
+        valid_size=valid_size,
+        orig_size=orig_size,
+        image_id=jnp.arange(count, dtype=jnp.int32),
+        inv_affine=jnp.stack(rows, 1),
+        **empty_people(count, 1, num_keypoints),
+    )
+
+
+def named_weights(model: nnx.Module) -> dict[str, jax.Array]:
+    """Every array of a model under its dotted path."""
+    return {_name(path): variable[...] for path, variable in nnx.to_flat_state(nnx.state(model))}
+
+
+def _name(path: tuple) -> str:
+    return ".".join(map(str, path))
+
+
+def _check(canvases: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], platforms: Sequence[str]) -> None:
+    for canvas in canvases:
+        if len(canvas) != 2 or any(side <= 0 or side % CANVAS_STEP for side in canvas):
+            raise UserError(f"export: canvas {canvas} must be height, width in multiples of {CANVAS_STEP} pixels")
+    if not canvases or not batch_sizes or any(size < 1 for size in batch_sizes):
+        raise UserError("export: needs at least one canvas, and batch sizes from 1 on")
+    known = (*PLATFORMS, "rocm")
+    if unknown := [platform for platform in platforms if platform not in known]:
+        raise UserError(f"export: platform {unknown[0]!r} is unknown; known: {', '.join(known)}")

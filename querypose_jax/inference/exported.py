@@ -1,0 +1,147 @@
+"""Runs an exported model: needs jax and numpy, nothing else of this project, no flax.
+
+    model = Exported("exported")
+    people = model(pixels)  # uint8 [height, width, 3], RGB
+
+The file stands alone: `--mode=export` puts a copy of it beside the programs, so that the folder is all one needs.
+Pictures come as pixels; with Pillow: numpy.asarray(PIL.Image.open("photo.jpg").convert("RGB")).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+ABOUT, WEIGHTS = "about.json", "weights.npz"
+FORMAT = 1  # of the folder; changes when an older loader could not read it
+BITS = 22  # fixed point of the resizing weights, as in Pillow
+
+
+class Exported:
+    """The programs and weights of one folder."""
+
+    def __init__(self, folder: str | Path):
+        """Loads the weights onto the default device; programs are compiled when first used.
+
+        Raises:
+            ValueError: the folder is no export, or of a newer format.
+        """
+        self.folder = Path(folder)
+        if not (self.folder / ABOUT).is_file():
+            raise ValueError(f"{folder}: holds no {ABOUT}; name a folder that --mode=export has written")
+        self.about: dict[str, Any] = json.loads((self.folder / ABOUT).read_text())
+        if self.about["format"] != FORMAT:
+            raise ValueError(f"{folder}: is of format {self.about['format']}, this loader reads {FORMAT}")
+        with np.load(self.folder / WEIGHTS, allow_pickle=False) as file:
+            self.weights = {name: jax.device_put(file[name]) for name in file.files}
+        self._programs: dict[str, Any] = {}
+
+    def __call__(self, picture: np.ndarray, threshold: float = 0.3) -> dict[str, np.ndarray]:
+        """The people on one picture, best first; original pixels, continuous (0.5 is a pixel's centre).
+
+        Args:
+            picture: uint8 [height, width, 3], RGB, any size.
+            threshold: people with a smaller score are left out.
+
+        Returns:
+            scores [n], labels [n], boxes [n, 4] xyxy, keypoints [n, K, 2], keypoint_scores [n, K].
+        """
+        return self.predict([picture], threshold)[0]
+
+    def predict(self, pictures: Sequence[np.ndarray], threshold: float = 0.3) -> list[dict[str, np.ndarray]]:
+        """The people on each picture. Pictures that share a canvas go through together, in the exported batch sizes."""
+        found: list[dict[str, np.ndarray]] = [{} for _ in pictures]
+        by_canvas: dict[tuple[int, int], list[int]] = {}
+        for i, picture in enumerate(pictures):
+            by_canvas.setdefault(self._canvas(*self._network_size(picture)), []).append(i)
+        largest = max(self.about["batch_sizes"])
+        for canvas, indices in by_canvas.items():
+            for start in range(0, len(indices), largest):
+                chunk = indices[start : start + largest]
+                poses = self._run([pictures[i] for i in chunk], canvas)
+                for b, i in enumerate(chunk):
+                    found[i] = _kept({name: value[b] for name, value in poses.items()}, threshold)
+        return found
+
+    def _run(self, pictures: Sequence[np.ndarray], canvas: tuple[int, int]) -> dict[str, np.ndarray]:
+        """Poses of pictures of one canvas, with what completes the batch at the end."""
+        count = min(size for size in self.about["batch_sizes"] if size >= len(pictures))
+        images = np.zeros((count, *canvas, 3), np.uint8)
+        valid, orig = np.ones((2, count, 2), np.int32)
+        for b, picture in enumerate(pictures):
+            height, width = self._network_size(picture)
+            images[b, :height, :width] = resize(picture, height, width)
+            valid[b], orig[b] = (height, width), picture.shape[:2]
+        return jax.device_get(self._program(count, canvas)(self.weights, images, valid, orig))
+
+    def _program(self, count: int, canvas: tuple[int, int]) -> Any:
+        name = self.about["programs"][f"{count}x{canvas[0]}x{canvas[1]}"]
+        if name not in self._programs:
+            exported = jax.export.deserialize(bytearray((self.folder / name).read_bytes()))
+            self._programs[name] = jax.jit(exported.call)
+        return self._programs[name]
+
+    def _network_size(self, picture: np.ndarray) -> tuple[int, int]:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
+            raise ValueError(f"array of shape {picture.shape} and {picture.dtype}: need RGB, uint8 [height, width, 3]")
+        return network_size(*picture.shape[:2], self.about["short_side"], self.about["longest_side"])
+
+    def _canvas(self, height: int, width: int) -> tuple[int, int]:
+        holding = [(h * w, h, w) for h, w in self.about["canvases"] if h >= height and w >= width]
+        if not holding:
+            shown = ", ".join(f"{h}x{w}" for h, w in self.about["canvases"])
+            raise ValueError(f"a picture of {height}x{width} network pixels fits on no exported canvas ({shown})")
+        return min(holding)[1:]
+
+
+def network_size(height: int, width: int, short: int, longest: float) -> tuple[int, int]:
+    """Height and width after scaling the short side to `short` with the long side at most `longest`."""
+    scale = short / min(height, width)
+    new_h, new_w = (short, scale * width) if height < width else (scale * height, short)
+    if max(new_h, new_w) > longest:
+        shrink = longest / max(new_h, new_w)
+        new_h, new_w = new_h * shrink, new_w * shrink
+    return int(new_h + 0.5), int(new_w + 0.5)
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pillow's bilinear resizing of 8-bit pixels: first along rows, then along columns, rounded between.
+
+    Newer versions of Pillow choose the order of the two by the sizes: then a pixel may differ by 1 of 255.
+    """
+    if picture.shape[1] != width:
+        picture = _along_rows(picture, width)
+    if picture.shape[0] != height:
+        picture = _along_rows(picture.transpose(1, 0, 2), height).transpose(1, 0, 2)
+    return picture
+
+
+def _along_rows(picture: np.ndarray, width: int) -> np.ndarray:
+    """A product with integer weights, held in float64, which is exact up to 2^53."""
+    weights = _resize_weights(picture.shape[1], width)
+    sums = np.einsum("ow,hwc->hoc", weights, picture.astype(np.float64), optimize=True)
+    return np.clip(np.floor((sums + 2 ** (BITS - 1)) / 2**BITS), 0, 255).astype(np.uint8)
+
+
+def _resize_weights(size: int, new_size: int) -> np.ndarray:
+    """[new_size, size]: triangles around each new pixel's centre, as wide as the old or new pixel, the larger one."""
+    scale = size / new_size
+    reach = max(scale, 1.0)
+    weights = np.zeros((new_size, size))
+    for i in range(new_size):
+        centre = (i + 0.5) * scale
+        first, end = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), size)
+        triangle = np.maximum(1 - np.abs((np.arange(first, end) - centre + 0.5) / reach), 0)
+        weights[i, first:end] = triangle / triangle.sum()
+    return np.floor(weights * 2**BITS + 0.5)
+
+
+def _kept(poses: dict[str, np.ndarray], threshold: float) -> dict[str, np.ndarray]:
+    """The valid people of one picture with score >= threshold, best first."""
+    order = np.argsort(-poses["scores"], kind="stable")
+    kept = order[(poses["valid"] & (poses["scores"] >= threshold))[order]]
+    return {name: value[kept] for name, value in poses.items() if name != "valid"}

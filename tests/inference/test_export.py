@@ -1,0 +1,90 @@
+"""What is exported gives the poses of the model, in a process that has jax and numpy and nothing else of ours."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from querypose_jax.errors import UserError
+from querypose_jax.inference.export import export_model
+from querypose_jax.inference.exported import network_size, resize
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.pictures import resized_shape
+from querypose_jax.skeletons import COCO
+from tests.models.small_model import small_config, small_model
+
+BLOCKED = ("flax", "orbax", "tensorflow", "ml_collections", "PIL", "querypose_jax", "kernels")
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    config = small_config(stages=1)
+    config.data.update(eval_short_side=64, longest_side=96, canvases=((64, 96), (96, 64)))
+    return Predictor(config, *nnx.split(small_model(stages=1)), COCO)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 255, (*size, 3), np.uint8) for size in ((120, 160), (160, 120), (90, 130))]
+
+
+def test_a_fresh_process_without_flax_gives_the_same_poses(predictor, pictures, tmp_path):
+    folder = export_model(
+        predictor, tmp_path / "exported", [(64, 96), (96, 64)], (1, 2), ("cpu", "tpu"), progress=False
+    )
+    np.savez(tmp_path / "pictures.npz", *pictures)
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r})); sys.path.insert(0, {str(folder)!r})\n"
+        "import numpy as np; from exported import Exported\n"
+        f"model, file = Exported({str(folder)!r}), np.load({str(tmp_path / 'pictures.npz')!r})\n"
+        "found = model.predict([file[name] for name in file.files], threshold=0)\n"
+        "named = {f'{name}{i}': value for i, poses in enumerate(found) for name, value in poses.items()}\n"
+        f"np.savez({str(tmp_path / 'found.npz')!r}, **named)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = np.load(tmp_path / "found.npz")
+    for i, picture in enumerate(pictures):
+        ours = predictor(picture, threshold=0)
+        assert len(found[f"scores{i}"]) == len(ours) > 3
+        np.testing.assert_allclose(found[f"scores{i}"], ours.scores, rtol=1e-4)
+        np.testing.assert_allclose(found[f"boxes{i}"], ours.boxes, atol=1e-2)
+        np.testing.assert_allclose(found[f"keypoints{i}"], ours.keypoints, atol=1e-2)
+    about = json.loads((folder / "about.json").read_text())
+    assert len(about["programs"]) == 4
+    assert about["platforms"] == ["cpu", "tpu"]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (33, 70), (10, 21), (301, 200)])
+def test_the_loader_resizes_as_pillow_does(pictures, size):
+    for picture in pictures:
+        along_rows = resize(picture, picture.shape[0], size[1])
+        by_pillow = Image.fromarray(picture).resize((size[1], picture.shape[0]), Image.Resampling.BILINEAR)
+        np.testing.assert_array_equal(along_rows, np.asarray(by_pillow))
+        by_pillow = Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR)
+        assert np.abs(resize(picture, *size).astype(int) - np.asarray(by_pillow)).max() <= 1
+
+
+def test_the_loader_knows_the_rule_of_the_sizes():
+    rng = np.random.default_rng(0)
+    for height, width in rng.integers(20, 3000, (200, 2)).tolist():
+        assert network_size(height, width, 800, 1333) == resized_shape(height, width, 800, 1333)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(canvases=[(64, 90)]), r"canvas \(64, 90\) must be height, width in multiples of 32"),
+        (dict(batch_sizes=(0,)), "batch sizes from 1 on"),
+        (dict(platforms=("gpu",)), "platform 'gpu' is unknown; known: cpu, cuda, tpu"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line_and_leaves_nothing(predictor, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        export_model(predictor, tmp_path / "exported", progress=False, **arguments)
+    assert not (tmp_path / "exported").exists()

@@ -1,0 +1,47 @@
+"""Help and mistakes are answered before anything heavy is imported and before a device starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "pycocotools", "av", "wandb")
+SECONDS = 3.0  # of CPU time, so that other work on the machine does not count
+
+REPORT = f"""
+import json, resource, sys
+sys.path.insert(0, {str(ROOT)!r})
+import launch
+code = launch.main(["launch.py", *sys.argv[1:]])
+from jax._src import xla_bridge
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps(dict(
+    code=code, seconds=used.ru_utime + used.ru_stime, devices=list(xla_bridge._backends),
+    heavy=[name for name in {HEAVY!r} if name in sys.modules],
+)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--help"], 0),
+        (["--config.train.num_stepz=3"], 2),
+        (["--config.model.heads=0"], 2),
+        (["--mode=predict"], 2),
+    ],
+)
+def test_the_answer_comes_within_seconds_without_heavy_imports_or_devices(arguments, code, tmp_path):
+    command = [sys.executable, "-c", REPORT, f"--workdir={tmp_path / 'run'}", *arguments]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
+    )
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["code"] == code
+    assert told["heavy"] == []
+    assert told["devices"] == []
+    assert told["seconds"] < SECONDS
