@@ -25,6 +25,7 @@ SIDEWAYS = {
     ("bench", "querypose_jax.training"),
     ("bench", "querypose_jax.inference"),
     ("bench", "querypose_jax.evaluation"),
+    ("bench", "querypose_jax.weights"),  # the peer gets our weights
 }
 OUTSIDE = {
     "kernels": {"jax", "numpy", "scipy", "jaxtyping", "kernels"},

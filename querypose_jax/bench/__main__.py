@@ -1,35 +1,63 @@
 """Measures this machine and prints one table.
 
-    python -m querypose_jax.bench input --config=configs/X.py [--rounds=5] [--config.a.b=value]
+    python -m querypose_jax.bench TABLE --config=configs/X.py [--rounds=5] [--config.a.b=value]
 
 input      pictures/s of the data pipeline against decoding and resizing alone
+inference  all queries, a fixed number, exact pruning; beside the PyTorch peer   [--pictures --canvas --workdir]
+train      one training step beside the peer's                       [--pictures --people --canvas]
+roi_align  every path forward and backward, beside the peer's                    [--pictures --canvas]
+matching   scipy in a callback and the solver on the device, beside scipy alone
+compile    seconds to trace, lower and compile; memory of temporaries            [--pictures --people --canvas]
+
+The peer runs where QUERYPOSE_PEER names its folder and torch is installed.
 """
 
 import importlib
+import re
 import sys
 
 from absl import flags
 
 from querypose_jax import command_line
+from querypose_jax.bench.options import Options
 from querypose_jax.errors import UserError
 
-TABLES = ("input",)
+TABLES = ("input", "inference", "train", "roi_align", "matching", "compile")
 
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("rounds", 5, "how often the candidates take turns", lower_bound=1, **values)
+    flags.DEFINE_integer("pictures", 1, "pictures of a batch", lower_bound=1, **values)
+    flags.DEFINE_integer("people", 4, "people on each picture", lower_bound=1, **values)
+    flags.DEFINE_string("canvas", "800x1088", "HEIGHTxWIDTH of the pictures, multiples of 32", **values)
+    flags.DEFINE_string("workdir", None, "inference: run whose weights are used", **values)
 
 
 def main(argv: list[str]) -> int:
     """Runs one benchmark; returns the exit code."""
     name = argv[1] if len(argv) > 1 else ""
 
-    def run(options: flags.FlagValues) -> None:
+    def run(given: flags.FlagValues) -> None:
         if name not in TABLES:
             raise UserError(f"command line: {name!r} is no benchmark; known: {', '.join(TABLES)}")
-        print(importlib.import_module(f"querypose_jax.bench.{name}").run(options.config, options.rounds))
+        options = Options(
+            given.rounds,
+            given.workdir,
+            canvas_of(given.canvas),
+            given.pictures,
+            given.people,
+        )
+        print(importlib.import_module(f"querypose_jax.bench.{name}").run(given.config, options))
 
     return command_line.run(run, __doc__, define_flags, [argv[0], *argv[2:]])
+
+
+def canvas_of(text: str) -> tuple[int, int]:
+    """(800, 1088) of "800x1088"; UserError for anything else."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match or any(int(side) % 32 or not int(side) for side in match.groups()):
+        raise UserError(f"command line: --canvas={text} is not HEIGHTxWIDTH in multiples of 32, say 800x1088")
+    return int(match[1]), int(match[2])
 
 
 if __name__ == "__main__":

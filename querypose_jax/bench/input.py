@@ -15,11 +15,12 @@ from ml_collections import ConfigDict
 from input_pipeline.batching import TrainPlan
 from input_pipeline.loader import open_split, train_batches
 from input_pipeline.transforms import transform_picture
+from querypose_jax.bench.options import Options
 from querypose_jax.bench.timing import Times, cores, ratio, table, take_turns
 from querypose_jax.pictures import read_picture
 
 
-def run(config: ConfigDict, rounds: int, steps: int = 24) -> str:
+def run(config: ConfigDict, options: Options, steps: int = 24) -> str:
     """Times `steps` batches of the training split per round; returns the table."""
     split = open_split(config, config.data.train_split)
     plan = TrainPlan(split.annotations, config, 1)
@@ -44,7 +45,7 @@ def run(config: ConfigDict, rounds: int, steps: int = 24) -> str:
     def decode() -> None:
         list(pool.map(lambda member: read_picture(files[member[0]]), members(decode_turn)))
 
-    times = take_turns({"pipeline": pipeline, "decode + resize": decode_and_resize, "decode": decode}, rounds)
+    times = take_turns({"pipeline": pipeline, "decode + resize": decode_and_resize, "decode": decode}, options.rounds)
     pool.shutdown()
     return report(times, steps * size, config.data.workers)
 

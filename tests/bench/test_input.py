@@ -24,4 +24,4 @@ def test_input_prints_pipeline_floor_and_what_bounds_it(tmp_path, capsys):
 
 def test_an_unknown_benchmark_is_one_line(capsys):
     assert command.main(["bench", "everything", "--config=configs/synthetic_tiny.py"]) == 2
-    assert "error: command line: 'everything' is no benchmark; known: input" in capsys.readouterr().err
+    assert "error: command line: 'everything' is no benchmark; known: input, inference" in capsys.readouterr().err

@@ -1,0 +1,78 @@
+"""Inference on one batch: all queries, a fixed number, and exactly as many as these weights need; beside the peer.
+
+    python -m querypose_jax.bench inference --config=configs/coco_r50.py [--workdir=RUN] [--config.model.dtype=bfloat16]
+
+The floor is the FLOPs of the row's products and convolutions at the measured speed of one large matrix product. With
+random weights no query is sure, so `exact` widens almost always: its gain shows on trained weights (--workdir).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from querypose_jax.bench.flops import count_flops
+from querypose_jax.bench.options import Options
+from querypose_jax.bench.peer import find_peer
+from querypose_jax.bench.report import report
+from querypose_jax.bench.timing import take_turns
+from querypose_jax.bench.workload import drawn_batch, measured_peak
+from querypose_jax.models.querypose.pruning import COCO, Pruning
+from querypose_jax.models.registry import build_model
+from querypose_jax.skeletons import get_skeleton
+from querypose_jax.structures import Batch
+from querypose_jax.training.checkpoint import load_model
+
+FIXED = Pruning(chunk=30, most_chunks=1)
+ROWS: dict[str, Pruning | None] = {"all": None, "fixed k=30": FIXED, "exact on these weights": COCO}
+
+
+def run(config: ConfigDict, options: Options) -> str:
+    """Times every row by turns; returns the table."""
+    graphdef, state = weights(config, options.workdir)
+    batch = drawn_batch(options.canvas, options.pictures, 1, get_skeleton(config.data.skeleton).num_keypoints)
+    on_device = jax.device_put(batch)
+    candidates, flops, notes = {}, {}, []
+    for name, pruning in ROWS.items():
+        predict = predict_of(graphdef, pruning)
+        flops[name] = count_flops(predict, state, on_device)
+        candidates[name] = runner(jax.jit(predict).lower(state, on_device).compile(), state, on_device)
+    peer = find_peer(state, config)
+    if isinstance(peer, str):
+        notes.append(f"No peer: {peer}.")
+    else:
+        kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
+        name = f"peer, torch {peer.torch.__version__}, RoIAlign of {kernel}"
+        candidates[name] = peer.inference(batch, config.model.dtype)
+        notes.append(f"Largest difference to the peer: {difference(candidates, name):.1e} pixels.")
+    times = take_turns(candidates, options.rounds)
+    ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
+    notes.append(f"exact on these weights: k = {ran} at most (valid results of a picture).")
+    size = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}"
+    head = f"{jax.devices()[0].device_kind}, {config.model.dtype}, {size}"
+    return "\n\n".join([head, report(times, flops, measured_peak(config.model.dtype)), *notes])
+
+
+def weights(config: ConfigDict, workdir: str | None) -> tuple[nnx.GraphDef, nnx.State]:
+    """Of the newest checkpoint of a run, or random."""
+    if workdir:
+        return load_model(Path(workdir), None, config)[1:]
+    return nnx.split(build_model(config, rngs=nnx.Rngs(0)))
+
+
+def predict_of(graphdef: nnx.GraphDef, pruning: Pruning | None) -> Callable:
+    return lambda state, batch: nnx.merge(graphdef, state).predict(batch, pruning)
+
+
+def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
+    return lambda: jax.block_until_ready(compiled(state, batch))
+
+
+def difference(candidates: dict[str, Callable], peer: str) -> float:
+    """Between the keypoints of all queries and the peer's, original pixels."""
+    ours = np.asarray(candidates["all"]().keypoints, np.float32)
+    theirs = np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in candidates[peer]()])
+    return float(np.abs(ours - theirs).max())

@@ -1,0 +1,58 @@
+"""One training step beside the peer's: forward, matching, backward, clipping and AdamW.
+
+    python -m querypose_jax.bench train --config=configs/coco_r50.py [--pictures=2 --people=3 --canvas=800x1088]
+
+The floor is the FLOPs of forward and backward at the measured speed of one large matrix product.
+"""
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from querypose_jax.bench.flops import count_flops
+from querypose_jax.bench.options import Options
+from querypose_jax.bench.peer import find_peer
+from querypose_jax.bench.report import report
+from querypose_jax.bench.timing import take_turns
+from querypose_jax.bench.workload import drawn_batch, measured_peak
+from querypose_jax.models.registry import build_model
+from querypose_jax.skeletons import get_skeleton
+from querypose_jax.training import sharding
+from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.step import init_state, make_train_step
+
+
+def run(config: ConfigDict, options: Options) -> str:
+    """Times our step and the peer's by turns; returns the table."""
+    skeleton = get_skeleton(config.data.skeleton)
+    batch = drawn_batch(
+        options.canvas, options.pictures, options.people, skeleton.num_keypoints, tuple(config.data.row_ladder)
+    )
+    model = build_model(config, rngs=nnx.Rngs(0))
+    peer = find_peer(nnx.state(model), config)
+    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+    schedule = learning_rate(config.optimizer, config.train.num_steps)
+    mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
+    graphdef, state = init_state(model, optimizer)
+    del model
+    with jax.set_mesh(mesh):
+        step = make_train_step(graphdef, optimizer, schedule, mesh)
+        on_device = sharding.put_batch(batch, mesh)
+        flops = count_flops(step, state, on_device)
+        held = [jax.device_put(state, sharding.replicated(mesh))]
+
+        def ours() -> None:
+            held[0], metrics = step(held[0], on_device)  # the old state's memory is given to the new one
+            jax.block_until_ready(metrics)
+
+        candidates = {"training step": ours}
+        notes = []
+        if isinstance(peer, str):
+            notes.append(f"No peer: {peer}.")
+        else:
+            peer.use_kernel_of_torchvision()
+            candidates[f"peer, torch {peer.torch.__version__}"] = peer.training(batch, config.model.dtype)
+        times = take_turns(candidates, options.rounds)
+    head = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {options.people} people each"
+    table = report(times, {"training step": flops}, measured_peak(config.model.dtype))
+    return "\n\n".join([f"{jax.devices()[0].device_kind}, {config.model.dtype}, {head}", table, *notes])

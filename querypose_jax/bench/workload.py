@@ -1,0 +1,54 @@
+"""What the tables time: one batch of pictures of a canvas, with people on them, drawn and not read; and the floor."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from querypose_jax.bench.timing import take_turns
+from querypose_jax.packing import choose_packing
+from querypose_jax.structures import Batch
+
+PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # of the product that stands for the machine's peak
+
+
+def drawn_batch(
+    canvas: tuple[int, int], pictures: int, people: int, keypoints: int, row_ladder: tuple[int, ...] | None = None
+) -> Batch:
+    """Random pixels and `people` random people on each picture; numbers do not change what a step costs.
+
+    Args:
+        canvas: height, width, network pixels; the pictures fill it.
+        pictures: B.
+        people: real people of each picture, G.
+        keypoints: K.
+        row_ladder: training; None for inference.
+    """
+    rng = np.random.default_rng(0)
+    height, width = canvas
+    corner = rng.uniform(0, 0.6, (pictures, people, 2)) * (width, height)
+    boxes = np.concatenate([corner, corner + rng.uniform(0.1, 0.4, corner.shape) * (width, height)], -1)
+    inside = rng.uniform(0, 1, (pictures, people, keypoints, 2))
+    xy = boxes[:, :, None, :2] + inside * (boxes[:, :, None, 2:] - boxes[:, :, None, :2])
+    size = np.tile(np.array(canvas, np.int32), (pictures, 1))
+    counts = np.full(pictures, people)
+    return Batch(
+        image=rng.integers(0, 256, (pictures, height, width, 3), np.uint8),
+        valid_size=size,
+        orig_size=size,
+        image_id=np.arange(pictures, dtype=np.int32),
+        inv_affine=np.tile(np.array([[1, 0, 0], [0, 1, 0]], np.float32), (pictures, 1, 1)),
+        boxes=boxes.astype(np.float32),
+        keypoints=np.concatenate([xy, np.full((*xy.shape[:-1], 1), 2)], -1).astype(np.float32),
+        area=(boxes[..., 2:] - boxes[..., :2]).prod(-1).astype(np.float32),
+        label=np.zeros((pictures, people), np.int32),
+        is_person=np.ones((pictures, people), bool),
+        packing=choose_packing(counts, 1, row_ladder) if row_ladder else None,
+    )
+
+
+def measured_peak(dtype: str, rounds: int = 5) -> float:
+    """FLOP/s of one large matrix product on this machine: what the floors divide by."""
+    side = PEAK_SIDE[jax.default_backend()]
+    a, b = (jnp.ones((side, side), dtype) for _ in range(2))
+    product = jax.jit(lambda a, b: a @ b)
+    return 2 * side**3 / take_turns({"product": lambda: product(a, b).block_until_ready()}, rounds)["product"].median
