@@ -64,7 +64,8 @@ def unapplied(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         elif last == SUFFIX:
             extra[f"{prefix}.relative_position_index"] = relative_position_index(window_of(len(tensor)))
     couplings = len({name.split(".")[4] for name in state if name.startswith("criterion.flow.flow.s.")})
-    extra["criterion.flow.flow.mask"] = np.resize(np.float32([[0, 1], [1, 0]]), (couplings, 2))
+    if couplings:
+        extra["criterion.flow.flow.mask"] = np.resize(np.float32([[0, 1], [1, 0]]), (couplings, 2))
     return extra
 
 

@@ -19,6 +19,11 @@ def small_head(**backbone) -> ConfigDict:
     return config
 
 
+def get_config() -> ConfigDict:
+    """What --config=tests/weights/states.py gives a command: a ResNet-50."""
+    return small_head()
+
+
 def shapes(config: ConfigDict) -> dict[str, tuple[int, ...]]:
     """Official name -> shape of everything the model takes."""
     return official_shapes(*abstract(config))
