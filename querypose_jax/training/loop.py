@@ -27,7 +27,7 @@ from querypose_jax.training.agreement import check_agreement
 from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves, newest_step
 from querypose_jax.training.config_json import check_same_run, model_hash, write_config
 from querypose_jax.training.distributed import together
-from querypose_jax.training.metrics import MetricsLog, Speed, progress_bar
+from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
 from querypose_jax.training.preemption import Stop, never
 from querypose_jax.training.results import is_evaluated
@@ -111,17 +111,19 @@ def train(
         if start >= end and not unfinished:
             return state
         with (
-            MetricsLog(workdir, start - 1 if unfinished else start) if main_process else nullcontext() as log,
+            open_log(config, workdir, start - 1 if unfinished else start) if main_process else nullcontext() as log,
             progress_bar(start, end, show=main_process) as bar,
         ):
             if unfinished:
                 finish_step(start, state, restored_values(checkpoints), evaluate, checkpoints, log)
             source = batches(start) if start < end else iter(())
             speed, in_flight = Speed(), deque[tuple[int, Metrics]]()
+            compiling = Compiling(bar)
             for step in range(start + 1, end + 1):
                 # Step. The first one compiles: it is waited for, and timed apart.
                 batch = next_batch(source, step)
-                state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+                with compiling.told(batch):
+                    state, metrics = train_step(state, sharding.put_batch(batch, mesh))
                 in_flight.append((step, metrics))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
@@ -145,6 +147,11 @@ def train(
                 if stops:
                     break
     return state
+
+
+def open_log(config: ConfigDict, workdir: Path, step: int) -> MetricsLog:
+    """The log of a run that stands at `step`."""
+    return MetricsLog(workdir, step, config.train.wandb_project)
 
 
 def logged_values(metrics: Metrics, speed: Speed, bar: tqdm) -> dict[str, float]:

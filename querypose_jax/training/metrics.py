@@ -1,16 +1,24 @@
-"""The one logging path: metrics.jsonl, TensorBoard and the progress bar."""
+"""The one logging path: metrics.jsonl, TensorBoard, Weights & Biases where asked for, and the progress bar."""
 
+import hashlib
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from querypose_jax.errors import UserError
 from querypose_jax.files import write_text
+from querypose_jax.pictures import read_picture
+from querypose_jax.structures import Batch
+from querypose_jax.training.config_json import read_config
+from querypose_jax.training.results import results_folder
 
 NAME = "metrics.jsonl"
 
@@ -21,8 +29,18 @@ class MetricsLog:
     After a restart from step s the file forgets what came later, so that it holds each step once.
     """
 
-    def __init__(self, directory: Path, start_step: int):
-        self.path = directory / NAME
+    def __init__(self, directory: Path, start_step: int, wandb_project: str = ""):
+        """
+        Args:
+            directory: of the run.
+            start_step: steps done so far.
+            wandb_project: the project at Weights & Biases that gets the same values and pictures; "" for none.
+
+        Raises:
+            UserError: Weights & Biases is asked for and not installed.
+        """
+        self.directory, self.path = directory, directory / NAME
+        self.wandb = open_wandb(directory, wandb_project) if wandb_project else None
         _forget_after(self.path, start_step)
         self.file = self.path.open("a")
         self.tensorboard = SummaryWriter(str(directory), purge_step=start_step + 1 if start_step else None)
@@ -33,14 +51,70 @@ class MetricsLog:
     def __exit__(self, *error) -> None:
         self.file.close()
         self.tensorboard.close()
+        if self.wandb:
+            self.wandb.finish()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one point per curve; on disk before it returns."""
+        """One line of metrics.jsonl, one point per curve, and the pictures of the step's evaluation where there was
+        one; on disk before it returns."""
         self.file.write(json.dumps({"step": step} | values) + "\n")
         self.file.flush()
+        pictures = {
+            f"{kind}/{path.stem}": np.asarray(read_picture(path))
+            for kind in ("pictures", "worst", "best")
+            for path in sorted((results_folder(self.directory, step) / kind).glob("*.jpg"))
+        }
         for name, value in values.items():
             self.tensorboard.add_scalar(name, value, step)
+        for name, pixels in pictures.items():
+            self.tensorboard.add_image(name, pixels, step, dataformats="HWC")
         self.tensorboard.flush()
+        if self.wandb:
+            import wandb
+
+            self.wandb.log(values | {name: wandb.Image(pixels) for name, pixels in pictures.items()}, step=step)
+
+
+def open_wandb(directory: Path, project: str) -> Any:
+    """The run of this directory at Weights & Biases, continued where it was begun before.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise UserError(
+            f"config.train.wandb_project={project!r}: wandb is not installed; pip install 'querypose_jax[wandb]'"
+        ) from None
+    identity = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
+    config = read_config(directory).to_dict()
+    return wandb.init(
+        project=project, name=directory.name, id=identity, resume="allow", dir=str(directory), config=config
+    )
+
+
+class Compiling:
+    """Says what the program does while nothing else happens: each new shape of batch compiles once."""
+
+    def __init__(self, bar: tqdm):
+        self.bar, self.seen = bar, set[tuple]()
+
+    @contextmanager
+    def told(self, batch: Batch) -> Iterator[None]:
+        """Use around the call that may compile; the first time it is a line, later it stands at the bar."""
+        shape = (batch.image.shape, batch.packing)
+        if shape in self.seen:
+            yield
+            return
+        rows = f", {batch.packing.rows} rows of people" if batch.packing else ""
+        what = "{} pictures of {}x{}".format(*batch.image.shape) + rows
+        if not self.seen and not self.bar.disable:
+            self.bar.write(f"compiling the training step for {what}; every other shape compiles when it first comes")
+        self.seen.add(shape)
+        self.bar.set_description(f"compiling for {what}")
+        yield
+        self.bar.set_description("train")
 
 
 class Speed:
