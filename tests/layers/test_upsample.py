@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from querypose_jax.layers.upsample import DoubleUpsample
+from querypose_jax.layers.upsample import DoubleUpsample, nearest_upsample
+
+
+def test_nearest_repeats_each_cell_in_a_block():
+    x = jnp.array([[1.0, 2], [3, 4]])[None, :, :, None]
+    assert nearest_upsample(x, 2)[0, :, :, 0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert nearest_upsample(x, 1).tolist() == x.tolist()
 
 
 def test_equals_the_dilated_convolution_forward_and_backward():

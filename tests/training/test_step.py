@@ -1,4 +1,7 @@
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -57,3 +60,31 @@ def test_initialisers_that_share_an_array_do_not_break_donation():
     assert state.params["norm"]["bias"][...] is not state.rest["norm"]["mean"][...]
     pointers = [leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(state)]
     assert len(pointers) == len(set(pointers))
+
+
+class DrawingModel(FakeModel):
+    """Its loss tells what was drawn."""
+
+    def __call__(self, batch, train=False, key=None):
+        return super().__call__(batch, train), jax.random.uniform(key)
+
+    def loss(self, outputs, batch):
+        total, terms = super().loss(outputs[0], batch)
+        return total, terms | {"drawn": outputs[1]}
+
+
+def test_what_a_model_draws_follows_from_seed_and_step_alone():
+    config = fake_config()
+    mesh = sharding.make_mesh(config.mesh)
+    optimizer = make_optimizer(config.optimizer, 12)
+    graphdef, state = init_state(DrawingModel(nnx.Rngs(0)), optimizer)
+    batch = sharding.put_batch(next(fake_batches()(0)), mesh)
+
+    def drawn(seed, step):
+        train_step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, 12), mesh, seed=seed)
+        with jax.set_mesh(mesh):
+            start = dataclasses.replace(jax.tree.map(jnp.copy, state), step=jnp.asarray(step, jnp.int32))
+            return float(train_step(sharding.replicate(start, mesh), batch)[1]["loss/drawn"])
+
+    assert drawn(0, 5) == drawn(0, 5)
+    assert len({drawn(0, 5), drawn(0, 6), drawn(1, 5)}) == 3
