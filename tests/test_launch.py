@@ -7,14 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 from flax import nnx
 from PIL import Image
 
 import launch
 from configs import coco_r50
-from querypose_jax.errors import UserError
+from querypose_jax import command_line
 from querypose_jax.models.registry import build_model
 from querypose_jax.training.checkpoint import save_model
 from querypose_jax.training.config_json import write_config
@@ -74,6 +73,25 @@ def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, message,
 def test_flags_that_a_mode_needs_are_named(fails, tmp_path):
     assert "mode train needs --workdir" in fails(TINY)
     assert "mode predict needs --input, --output" in fails(f"--workdir={tmp_path}", "--mode=predict")
+    assert "mode plan needs --topology" in fails(TINY, "--mode=plan")
+
+
+def test_flags_of_several_processes_come_together(fails, tmp_path):
+    here = f"--workdir={tmp_path / 'run'}"
+    assert "--num_processes belong together" in fails(TINY, here, "--process_id=1", "--num_processes=2")
+    told = ["--coordinator=localhost", "--process_id=1", "--num_processes=2"]
+    assert "--coordinator=localhost is not HOST:PORT" in fails(TINY, here, *told)
+
+
+def test_a_run_of_an_older_version_takes_defaults_for_new_keys(imported):
+    path = imported / "config.json"
+    config = json.loads(path.read_text())
+    del config["mesh"]["fsdp"], config["train"]["grace_s"]
+    path.write_text(json.dumps(config))
+    options = command_line.parse_flags(
+        ["launch.py", "--mode=eval", f"--workdir={imported}"], launch.define_flags, launch.DEFAULT_CONFIG
+    )
+    assert launch.run_config(options) == tiny_run.get_config()
 
 
 def test_a_missing_data_root_names_the_path_it_wanted(fails, tmp_path):
@@ -147,12 +165,6 @@ def test_a_key_that_the_run_does_not_have_is_one_line(fails, tmp_path):
     assert "synthetic" in line
 
 
-def test_evaluation_refuses_to_run_in_several_processes(monkeypatch, tmp_path):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(UserError, match="evaluation runs in one process, not in 2; train with --config.eval.every=0"):
-        launch.make_evaluate(tiny_run.get_config(), tmp_path)
-
-
 def test_predict_needs_neither_tensorflow_nor_the_input_pipeline(imported, tmp_path):
     Image.new("RGB", (80, 60), (90, 120, 60)).save(tmp_path / "grass.png")
     code = (
@@ -182,7 +194,8 @@ def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
     table = capsys.readouterr().out
     assert "keypoint" in table
     assert str(run / "eval" / "5" / "pictures") in table
-    assert {"metrics.json", "detections.json", "pictures"} == {path.name for path in (run / "eval" / "5").iterdir()}
+    written = {path.name for path in (run / "eval" / "5").iterdir()}
+    assert {"metrics.json", "detections.json", "index.html", "pictures", "worst", "best"} <= written
     assert table.count("step 5") == 1
     trained = json.loads((run / "eval" / "5" / "metrics.json").read_text())
 
