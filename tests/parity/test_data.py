@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from input_pipeline.coco_file import read_annotation_file
+from input_pipeline.split_files import SplitFiles, read_split
 from input_pipeline.targets import make_targets
 from input_pipeline.transforms import Geometry, transform_picture
 from querypose_jax.pictures import resized_shape
@@ -26,7 +26,7 @@ def test_augmented_boxes_and_joints_are_the_official_ones(path, tmp_path):
     for i, case in enumerate(golden["cases"]):
         file = tmp_path / f"case{i}.json"
         file.write_text(json.dumps(coco_form(case)))
-        annotations = read_annotation_file(file, skeleton)
+        annotations = read_split(SplitFiles("val", (file,), tmp_path, skeleton))
         geometry = Geometry(*(np.asarray(field)[None] for field in geometry_of(case)))
         targets = make_targets(annotations, np.array([0]), geometry, skeleton, max_people=100)
         boxes = np.reshape(case["boxes_xyxy"], (-1, 4))
