@@ -1,0 +1,23 @@
+"""QueryPose, HRNet-W48 with the v1 pyramid, CrowdPose: 14 joints, trained on train + val, evaluated on test, 280k steps of 16 pictures.
+
+    python launch.py --config=configs/crowdpose_hrnet_w48.py --workdir=runs/crowdpose_hrnet_w48 \
+        --config.data.root=/path/to/crowdpose --config.init_from=/path/to/imported/hrnet_w48
+
+`configs/crowdpose_hrnet_w48.py` is the full version; `configs/crowdpose_hrnet_w48.py:light` drops the dynamic MLP and FFN of
+the pose decoder.
+
+The released code has no configuration for CrowdPose: schedule and augmentation are those of COCO. The paper gives AP
+72.1 and 72.7 for its larger backbones, presumably after the released rescoring step (docs/reproduction.md). Nothing
+has been trained on CrowdPose here.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import coco_hrnet_w48
+from configs.crowdpose_r50 import crowdpose_data
+
+
+def get_config(variant: str = "full") -> ConfigDict:
+    config = coco_hrnet_w48.get_config(variant)
+    crowdpose_data(config)
+    return config
