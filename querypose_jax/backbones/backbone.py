@@ -21,7 +21,7 @@ from querypose_jax.structures import Batch
 PIXEL_MEAN = (123.675, 116.28, 103.53)  # RGB, of 0..255
 PIXEL_STD = (58.395, 57.12, 57.375)
 
-HRNET_PYRAMIDS = {"plain": PlainHRFPN, "v1": LateralHRFPN}
+HRNET_PYRAMIDS: dict[str, type[PlainHRFPN | LateralHRFPN]] = {"plain": PlainHRFPN, "v1": LateralHRFPN}
 
 
 def normalise(batch: Batch, dtype: jnp.dtype) -> Float[Array, "B H W 3"]:
@@ -64,7 +64,8 @@ def build_trunk(
     """The trunk that `config.model.backbone` names; UserError for an unknown one."""
     if config.name == "resnet":
         check_known(config, "depth", BLOCKS)
-        return ResNet(config.depth, config.get("remat", False), dtype, rngs)
+        remat = config.get("remat", False)  # configurations of older runs do not have the key
+        return ResNet(config.depth, remat, dtype, rngs)
     if config.name == "hrnet":
         check_known(config, "branch_width", BRANCH_WIDTHS)
         return HRNet(config.branch_width, pictures_per_group, config.remat, dtype, rngs)

@@ -97,8 +97,8 @@ def exchange_names(prefix: str, branches: int) -> NameMap:
     names: NameMap = {}
     for branch in range(branches):
         for block in range(hrnet.BRANCH_BLOCKS):
-            path = ("branches", branch, block)
-            names |= prefixed(path, residual_names(f"{prefix}branches.{branch}.{block}.", convs=2))
+            residual = residual_names(f"{prefix}branches.{branch}.{block}.", convs=2)
+            names |= prefixed(("branches", branch, block), residual)
     for target in range(branches):
         for source in range(branches):
             name, path = f"{prefix}fuse_layers.{target}.{source}", ("fusions", target, source, "steps")

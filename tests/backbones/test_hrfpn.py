@@ -51,3 +51,15 @@ def test_v1_levels_hold_their_own_and_all_finer_laterals():
     for level, size, value in zip(levels, (8, 4, 2, 1), (30, 34, 43, 59), strict=True):
         assert level.shape == (1, size, 2 * size, 1)
         assert np.allclose(level, value)
+
+
+def test_initial_values_follow_the_released_code():
+    """PyTorch's default, 1 / sqrt(fan_in), where there is a bias; sqrt(3 / fan_in) where there is none."""
+    plain = PlainHRFPN((8, 8, 8, 8), 16, jnp.dtype("float32"), nnx.Rngs(0))
+    lateral = LateralHRFPN((8, 8, 8, 8), 16, jnp.dtype("float32"), nnx.Rngs(0))
+    for conv, fan_in in ((plain.reduction, 32), (plain.outputs[2], 9 * 16), (lateral.reduction, 32)):
+        assert 0.9 * fan_in**-0.5 < np.abs(conv.kernel[...]).max() <= fan_in**-0.5
+        assert 0 < np.abs(conv.bias[...]).max() <= fan_in**-0.5
+    for conv, fan_in in ((lateral.laterals[0], 8), (lateral.outputs[0], 9 * 16)):
+        assert 0.9 * (3 / fan_in) ** 0.5 < np.abs(conv.kernel[...]).max() <= (3 / fan_in) ** 0.5
+        assert conv.bias is None

@@ -95,3 +95,12 @@ def test_statistics_and_softmax_are_at_least_float32(dtype):
     program = str(jax.make_jaxpr(lambda x: module(x, shift_mask(14, 14, FLOAT32), None))(tokens(14, 14).astype(dtype)))
     exponentials = [line.split("=")[0] for line in program.splitlines() if "= exp " in line]
     assert exponentials and all("f32[" in line for line in exponentials)
+
+
+def test_initial_values_are_pytorchs_defaults_and_small_position_biases():
+    """Uniform up to 1 / sqrt(fan_in) for kernels and biases; the usual truncated normal is never called."""
+    module = SwinBlock(64, 8, False, 0.0, FLOAT32, nnx.Rngs(0))
+    for dense, fan_in in ((module.attention.qkv, 64), (module.expand, 64), (module.contract, 256)):
+        for values in (dense.kernel[...], dense.bias[...]):
+            assert 0.9 * fan_in**-0.5 < np.abs(values).max() <= fan_in**-0.5
+    assert np.isclose(np.std(module.attention.bias_table[...]), 0.02, rtol=0.1)
