@@ -1,9 +1,9 @@
-"""QueryPose, HRNet-W48 with the v1 pyramid, CrowdPose: 14 joints, trained on train + val, evaluated on test, 280k steps of 16 pictures.
+"""QueryPose, HRNet-W48 with the v1 pyramid, CrowdPose: 14 joints, 280k steps of 16 pictures.
 
     python launch.py --config=configs/crowdpose_hrnet_w48.py --workdir=runs/crowdpose_hrnet_w48 \
         --config.data.root=/path/to/crowdpose --config.init_from=/path/to/imported/hrnet_w48
 
-`configs/crowdpose_hrnet_w48.py` is the full version; `configs/crowdpose_hrnet_w48.py:light` drops the dynamic MLP and FFN of
+`configs/crowdpose_hrnet_w48.py` is the full version, `:light` drops the dynamic MLP and FFN of
 the pose decoder.
 
 The released code has no configuration for CrowdPose: schedule and augmentation are those of COCO. The paper gives AP

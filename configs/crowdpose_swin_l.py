@@ -1,4 +1,4 @@
-"""QueryPose, Swin-L-FPN, CrowdPose: 14 joints, trained on train + val, evaluated on test, 280k steps of 16 pictures.
+"""QueryPose, Swin-L-FPN, CrowdPose: 14 joints, 280k steps of 16 pictures.
 
     python launch.py --config=configs/crowdpose_swin_l.py --workdir=runs/crowdpose_swin_l \
         --config.data.root=/path/to/crowdpose --config.init_from=/path/to/imported/swin_l
