@@ -14,7 +14,6 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from querypose_jax.bench.flops import count_flops
 from querypose_jax.bench.options import Options
 from querypose_jax.bench.peer import find_peer
 from querypose_jax.bench.report import report
@@ -25,6 +24,7 @@ from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch
 from querypose_jax.training.checkpoint import load_model
+from querypose_jax.training.flops import flops_by_part
 
 FIXED = Pruning(chunk=30, most_chunks=1)
 ROWS: dict[str, Pruning | None] = {"all": None, "fixed k=30": FIXED, "exact on these weights": COCO}
@@ -38,7 +38,7 @@ def run(config: ConfigDict, options: Options) -> str:
     candidates, flops, notes = {}, {}, []
     for name, pruning in ROWS.items():
         predict = predict_of(graphdef, pruning)
-        flops[name] = count_flops(predict, state, on_device)
+        flops[name] = sum(flops_by_part(predict, state, on_device).values())
         candidates[name] = runner(jax.jit(predict).lower(state, on_device).compile(), state, on_device)
     peer = find_peer(state, config)
     if isinstance(peer, str):

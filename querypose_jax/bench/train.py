@@ -9,7 +9,6 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from querypose_jax.bench.flops import count_flops
 from querypose_jax.bench.options import Options
 from querypose_jax.bench.peer import find_peer
 from querypose_jax.bench.report import report
@@ -18,6 +17,7 @@ from querypose_jax.bench.workload import drawn_batch, measured_peak
 from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.training import sharding
+from querypose_jax.training.flops import flops_by_part
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
 from querypose_jax.training.step import init_state, make_train_step
 
@@ -38,7 +38,7 @@ def run(config: ConfigDict, options: Options) -> str:
     with jax.set_mesh(mesh):
         step = make_train_step(graphdef, optimizer, schedule, mesh)
         on_device = sharding.put_batch(batch, mesh)
-        flops = count_flops(step, state, on_device)
+        flops = sum(flops_by_part(step, state, on_device).values())
         held = [jax.device_put(state, sharding.replicated(mesh))]
 
         def ours() -> None:
