@@ -35,7 +35,8 @@ def breakdown(ground_truth: dict, results: Sequence[dict], skeleton: Skeleton) -
     """
     pairs = list(found_people(ground_truth, results, skeleton))
     countable = [a for a in ground_truth["annotations"] if not a["iscrowd"] and a["num_keypoints"]]
-    people, joints = {}, {name: {} for name in skeleton.names}
+    people: dict[str, dict] = {}
+    joints: dict[str, dict] = {name: {} for name in skeleton.names}
     area_of_pair = np.array([person["area"] for person, _ in pairs])
     similar = np.array([similarities(*pair, skeleton) for pair in pairs]).reshape(-1, skeleton.num_keypoints)
     for size, (low, high) in SIZES.items():

@@ -89,7 +89,7 @@ class Drawing(NamedTuple):
 
     folder: Path | None
     """Gets pictures/IMAGE_ID.jpg; None: nothing is drawn."""
-    count: int
+    most: int
     threshold: float
     """Smallest score of a drawn person."""
     gallery: Gallery | None = None
@@ -126,7 +126,7 @@ def detect(
                 if not (np.isfinite(one.scores).all() and np.isfinite(one.boxes).all()):  # NaN boxes are not valid
                     raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
-                is_shown = b < own and drawn < drawing.count and (image_id in with_people or not with_people)
+                is_shown = b < own and drawn < drawing.most and (image_id in with_people or not with_people)
                 if drawing.folder and is_shown:
                     picture = draw_evaluated(batch, b, one, skeleton, drawing.threshold)
                     write_jpeg(drawing.folder / "pictures" / f"{image_id}.jpg", picture)
