@@ -23,7 +23,7 @@ from querypose_jax.inference import exported
 from querypose_jax.inference.batching import empty_people
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.pictures import CANVAS_STEP
-from querypose_jax.structures import Batch, Poses
+from querypose_jax.structures import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FIELDS = ("scores", "labels", "valid", "boxes", "keypoints", "keypoint_scores")
@@ -67,7 +67,7 @@ def export_model(
         key = f"{count}x{height}x{width}"
         programs[key] = f"program_{key}.stablehlo"
         with whole_file(folder / programs[key]) as temporary:
-            temporary.write_bytes(export_program(predictor.model, weights, count, (height, width), platforms))
+            temporary.write_bytes(export_program(predictor, weights, count, (height, width), platforms))
     shutil.copyfile(exported.__file__, folder / Path(exported.__file__).name)
     about = dict(
         format=exported.FORMAT,
@@ -88,18 +88,18 @@ def export_model(
 
 
 def export_program(
-    model: nnx.Module, weights: dict[str, Any], count: int, canvas: tuple[int, int], platforms: Sequence[str]
+    predictor: Predictor, weights: dict[str, Any], count: int, canvas: tuple[int, int], platforms: Sequence[str]
 ) -> bytes:
     """One serialised program: (weights, image, valid_size, orig_size) -> dict of poses, see `exported.Exported`."""
-    graphdef, state = nnx.split(model)
-    joints = model.skeleton.num_keypoints
+    graphdef, state = nnx.split(predictor.model)
+    joints = len(predictor.skeleton.names)
 
-    def program(weights, image, valid_size, orig_size):
+    def program(weights: Any, image: jax.Array, valid_size: jax.Array, orig_size: jax.Array) -> dict[str, jax.Array]:
         flat = nnx.to_flat_state(state)
         variables = [(path, variable.replace(weights[_name(path)])) for (path, variable) in flat]
-        module = nnx.merge(graphdef, nnx.from_flat_state(variables))
+        module: Any = nnx.merge(graphdef, nnx.from_flat_state(variables))
         batch = picture_batch(image, valid_size, orig_size, joints)
-        poses: Poses = module.decode(module(batch, train=False), batch)
+        poses = module.decode(module(batch, train=False), batch)
         return {name: getattr(poses, name) for name in FIELDS}
 
     shapes = (

@@ -28,7 +28,7 @@ CONSTANT_QUALITY = "20"  # x264's crf: 18 looks like the original, 23 is its def
 class Frame(NamedTuple):
     """One picture of a video."""
 
-    index: int
+    number: int
     """From 0."""
     seconds: float
     """From the first frame."""
@@ -42,7 +42,7 @@ class Video(NamedTuple):
     frames: Iterator[Frame]
     rate: Fraction
     """Frames per second, the mean where they are uneven."""
-    count: int | None
+    num_frames: int | None
     """Number of frames as the file says; None where it does not."""
 
 

@@ -55,7 +55,7 @@ def predict_video(
         whole_file(lines) as temporary,
         temporary.open("w", encoding="utf-8") as file,
         write_video(film, video.rate) as writer,
-        tqdm(total=video.count, unit="frame", disable=not progress) as bar,
+        tqdm(total=video.num_frames, unit="frame", disable=not progress) as bar,
     ):
         try:
             for frame, prediction in predict_frames(predictor, video, threshold, track):
@@ -100,4 +100,4 @@ def _line(frame: Frame, prediction: Prediction) -> dict[str, Any]:
     if prediction.tracks is not None:
         for person, number in zip(people, prediction.tracks.tolist(), strict=True):
             person["track"] = number
-    return {"frame": frame.index, "seconds": round(frame.seconds, 6), "people": people}
+    return {"frame": frame.number, "seconds": round(frame.seconds, 6), "people": people}

@@ -5,7 +5,7 @@ names that modules give themselves with `jax.named_scope`, which profiles show t
 """
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,11 +25,11 @@ def flops_by_part(function: Callable, *arguments: Any) -> dict[str, float]:
         Operations by name, in the order in which they come; OTHER for what stands in no scope. Of the branches of a
         condition the largest counts, of a loop without a fixed length one turn.
     """
-    return dict(_count(jax.make_jaxpr(function)(*arguments).jaxpr, None))
+    return _count(jax.make_jaxpr(function)(*arguments).jaxpr, None)
 
 
-def _count(jaxpr: Any, outer: str | None) -> Counter[str]:
-    total: Counter[str] = Counter()
+def _count(jaxpr: Any, outer: str | None) -> dict[str, float]:
+    total: defaultdict[str, float] = defaultdict(float)
     for equation in jaxpr.eqns:
         part = outer or str(equation.source_info.name_stack).split("/")[0] or None
         if own := _operations(equation):
@@ -37,12 +37,12 @@ def _count(jaxpr: Any, outer: str | None) -> Counter[str]:
             continue
         inner = [_count(inside, part) for inside in jaxprs_in_params(equation.params)]
         if equation.primitive.name == "cond":
-            inner = [max(inner, key=lambda branch: branch.total())]
+            inner = [max(inner, key=lambda branch: sum(branch.values()))]
         repeats = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for counts in inner:
             for name, count in counts.items():
                 total[name] += repeats * count
-    return total
+    return dict(total)
 
 
 def _operations(equation: Any) -> float:

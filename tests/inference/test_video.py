@@ -42,7 +42,7 @@ def film(tmp_path_factory) -> Path:
 def test_a_video_goes_through_with_its_rate_and_number_of_frames(predictor, film, tmp_path):
     assert predict_video(predictor, str(film), tmp_path, progress=False) == COUNT
     with open_video(film) as before, open_video(tmp_path / "red.mp4") as after:
-        assert (before.rate, before.count) == (after.rate, after.count) == (RATE, COUNT)
+        assert (before.rate, before.num_frames) == (after.rate, after.num_frames) == (RATE, COUNT)
         times = [[frame.seconds for frame in video.frames] for video in (before, after)]
     np.testing.assert_allclose(times[0], np.arange(COUNT) / float(RATE), atol=1e-4)
     np.testing.assert_allclose(times[1], times[0], atol=1e-4)
