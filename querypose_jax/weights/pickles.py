@@ -10,7 +10,8 @@ import math
 import pickle
 import struct
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -106,7 +107,9 @@ for core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
     """Finds what is in KNOWN."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    read: Callable[[int], bytes]  # these two are set while it loads
+    append: Callable[[Any], None]
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
     def load_bytearray(self) -> None:
         """Takes what is there; the library's own first reserves as much memory as the file says."""

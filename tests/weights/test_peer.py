@@ -112,7 +112,7 @@ def library_maps(torch, source: str, name: str, images: np.ndarray) -> tuple[dic
     with torch.no_grad():
         model.eval()
         if name.startswith("resnet"):
-            x = torch.nn.functional.max_pool2d(model.relu(model.bn1(model.conv1(x))), 3, 2, 1)
+            x = torch.nn.functional.max_pool2d(torch.relu(model.bn1(model.conv1(x))), 3, 2, 1)
             maps = []
             for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
                 x = layer(x)
