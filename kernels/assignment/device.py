@@ -43,7 +43,7 @@ class Search(NamedTuple):
 def assign_device(cost: Float[Array, "B N G"], is_person: Bool[Array, "B G"]) -> Int[Array, "B G"]:
     """The query of each person with the smallest total cost, N where there is none; see `kernels.assignment.assign`.
 
-    Of more people than queries, N are matched.
+    All pictures at once: on the accelerators this solver is for, a step costs the same for one picture as for many.
     """
     return jax.vmap(solve_picture)(guard_costs(cost), is_person)
 
@@ -51,29 +51,38 @@ def assign_device(cost: Float[Array, "B N G"], is_person: Bool[Array, "B G"]) ->
 def solve_picture(cost: Float[Array, "N G"], is_person: Bool[Array, " G"]) -> Int[Array, " G"]:
     """One picture, finite costs."""
     queries, people = cost.shape
-    # More people than queries: spare queries, dearer than any real one, so that none is taken while a real one is free.
-    spare = max(people - queries, 0)
-    dearest = jnp.max(jnp.where(is_person, jnp.abs(cost), 0), initial=0)
-    cost = jnp.concatenate([cost, jnp.broadcast_to(2 * dearest + 1, (spare, people))]).T
-    nobody = jnp.full(queries + spare, FREE)
-    start = State(jnp.zeros(queries + spare, cost.dtype), nobody, jnp.full(people, queries))
+    query = match_people(cost.T, is_person & (jnp.cumsum(is_person) <= queries))
+    if people > queries:  # where more people are on the picture, each query seeks a person
+        is_crowd = is_person.sum() > queries
+        person = match_people(jnp.where(is_person, cost, jnp.inf), jnp.full(queries, is_crowd))
+        of_crowd = jnp.full(people, queries).at[person].set(jnp.arange(queries), mode="drop")
+        query = jnp.where(is_crowd, of_crowd, query)
+    return query.astype(jnp.int32)
+
+
+def match_people(cost: Float[Array, "G N"], is_person: Bool[Array, " G"]) -> Int[Array, " G"]:
+    """The query of each of at most N people, N for the others. Queries of infinite cost are never taken."""
+    people, queries = cost.shape
+    start = State(jnp.zeros(queries, cost.dtype), jnp.full(queries, FREE), jnp.full(people, queries))
 
     def add(person: Array, state: State) -> State:
-        return jax.lax.cond(is_person[person], add_person, lambda cost, state, person: state, cost, state, person)
+        added = add_person(cost, state, person, is_person[person])
+        return jax.tree.map(lambda new, old: jnp.where(is_person[person], new, old), added, state)
 
     last = jnp.max(jnp.where(is_person, jnp.arange(people), -1), initial=-1)
-    query = jax.lax.fori_loop(0, last + 1, add, start).query
-    return jnp.minimum(query, queries).astype(jnp.int32)
+    return jax.lax.fori_loop(0, last + 1, add, start).query
 
 
-def add_person(cost: Float[Array, "G N"], state: State, person: Int[Array, ""]) -> State:
-    """Matches one more person, at the least additional cost."""
-    found = shortest_path(cost, state, person)
+def add_person(cost: Float[Array, "G N"], state: State, person: Int[Array, ""], is_person: Bool[Array, ""]) -> State:
+    """Matches one more person, at the least additional cost; without meaning for nobody, but soon done."""
+    found = shortest_path(cost, state, person, is_person)
     rise = jnp.where(found.is_done, found.distance[found.query] - found.distance, 0)
     return swap_along(found, state._replace(price=state.price + rise), person)
 
 
-def shortest_path(cost: Float[Array, "G N"], state: State, person: Int[Array, ""]) -> Search:
+def shortest_path(
+    cost: Float[Array, "G N"], state: State, person: Int[Array, ""], is_person: Bool[Array, ""]
+) -> Search:
     """From a person to the nearest free query; `query` of the result is where the path ends."""
 
     def look(search: Search, here: Array, reach: Array) -> Search:
@@ -87,7 +96,7 @@ def shortest_path(cost: Float[Array, "G N"], state: State, person: Int[Array, ""
         )
 
     def is_taken(search: Search) -> Array:
-        return state.person[search.query] != FREE
+        return is_person & (state.person[search.query] != FREE)
 
     def go_on(search: Search) -> Search:
         here = state.person[search.query]

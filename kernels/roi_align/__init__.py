@@ -41,12 +41,15 @@ def roi_align(
 
 
 def by_platform(pyramid, boxes, picture, strides, cells) -> Array:
-    """Matrix products on TPUs and for small maps, else gathers: also on CUDA, until the kernel is measured faster."""
-    positions = sum(level.shape[0] * level.shape[1] * level.shape[2] for level in pyramid)
-    if positions <= DENSE_POSITIONS_PER_CELL * cells:
-        return roi_align_dense(pyramid, boxes, picture, strides, cells)
+    """Matrix products on TPUs and for small maps, else gathers: also on CUDA, until the kernel is measured faster.
+
+    On TPUs bfloat16 features meet bfloat16 weights, as in every other product of a bfloat16 model there.
+    """
     gather, dense = (partial(path, strides=strides, cells=cells) for path in (roi_align_gather, roi_align_dense))
-    return jax.lax.platform_dependent(pyramid, boxes, picture, tpu=dense, default=gather)
+    positions = sum(level.shape[0] * level.shape[1] * level.shape[2] for level in pyramid)
+    elsewhere = dense if positions <= DENSE_POSITIONS_PER_CELL * cells else gather
+    on_tpu = partial(dense, factors=pyramid[0].dtype)
+    return jax.lax.platform_dependent(pyramid, boxes, picture, tpu=on_tpu, default=elsewhere)
 
 
 def kernel_on_cuda(pyramid, boxes, picture, strides, cells) -> Array:

@@ -14,8 +14,6 @@ from jaxtyping import Array, Float, Int
 
 from kernels.roi_align.sampling import AxisTaps, axis_taps, box_samples
 
-product = partial(jnp.matmul, precision="highest")  # sampling weights keep their bits on accelerators
-
 
 def canvas_offsets(sizes: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Top left corner of each level (height, width) on the canvas: the first on top, the others side by side below."""
@@ -51,17 +49,24 @@ def roi_align_dense(
     picture: Int[Array, " Q"],
     strides: Sequence[int],
     cells: int,
+    factors: jnp.dtype = jnp.float32,
 ) -> Float[Array, "Q cells cells C"]:
-    """See `kernels.roi_align.roi_align`."""
+    """See `kernels.roi_align.roi_align`.
+
+    Args:
+        factors: what is multiplied in, if not wider features ask for more; sums are at least float32. With bfloat16
+            the weights and the rows in between are rounded like the features.
+    """
     sizes = [level.shape[1:3] for level in pyramid]
     level, x, y = box_samples(jax.lax.stop_gradient(boxes), sizes, strides, cells)
-    dtype = jnp.promote_types(pyramid[0].dtype, jnp.float32)
+    dtype = jnp.promote_types(pyramid[0].dtype, factors)
+    product = partial(jnp.matmul, precision="highest", preferred_element_type=jnp.promote_types(dtype, jnp.float32))
     canvas = put_on_canvas(pyramid).astype(dtype)
     pictures, height, width, channels = canvas.shape
     top, left = (jnp.array(offset)[level] for offset in zip(*canvas_offsets(sizes), strict=True))
     y_tents = tent_matrix(axis_taps(y), top + picture * height, pictures * height).astype(dtype)
     x_tents = tent_matrix(axis_taps(x), left, width).astype(dtype)
-    rows = product(y_tents.reshape(-1, pictures * height), canvas.reshape(pictures * height, -1))
+    rows = product(y_tents.reshape(-1, pictures * height), canvas.reshape(pictures * height, -1)).astype(dtype)
     rows = rows.reshape(-1, cells, width, channels)
     # A product per row of cells: one product per box would transpose `rows` in memory first.
     pooled = product(jnp.broadcast_to(x_tents[:, None], (len(boxes), cells, cells, width)), rows)

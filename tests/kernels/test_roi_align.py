@@ -1,5 +1,7 @@
 """RoIAlign against numbers worked out by hand and against an oracle that samples point by point."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +13,14 @@ from kernels.roi_align import roi_align
 from kernels.roi_align.dense import roi_align_dense
 from kernels.roi_align.gather import roi_align_gather
 from kernels.roi_align.oracle import roi_align_oracle
+from kernels.roi_align.sampling import AxisTaps, merge_taps
+from kernels.roi_align.triton import roi_align_triton
 
-PATHS = [roi_align_gather, roi_align_dense]
+PATHS = [
+    roi_align_gather,
+    roi_align_dense,
+    pytest.param(partial(roi_align_triton, interpret=True), id="triton_interpreted"),
+]
 FIRST = jnp.zeros(1, jnp.int32)
 
 
@@ -48,35 +56,43 @@ def test_level_follows_box_size(path):
 coordinate = st.one_of(st.floats(-60, 200, width=32), st.sampled_from([0.0, -4.0, 64.0, 68.0, 1e6, -1e6]))
 
 
-@settings(max_examples=60, deadline=None)
+STRIDES, CELLS, PICTURE = (4, 8), 3, np.array([0, 1, 1, 0], np.int32)
+
+
+@partial(jax.jit, static_argnums=0)
+def pool_and_pull_back(path, pyramid, boxes, cotangent):
+    """Pooled features of four boxes, and the gradients of pyramid and boxes."""
+    pooled, pull = jax.vjp(
+        lambda pyramid, boxes: path(pyramid, boxes, jnp.asarray(PICTURE), STRIDES, CELLS), pyramid, boxes
+    )
+    return pooled, *pull(cotangent)
+
+
+def oracle_gradients(pyramid, boxes, cotangent):
+    """Pooling a map whose channels are its positions gives the weight of every position in every cell."""
+    areas = [level.shape[1] * level.shape[2] for level in pyramid]
+    positions = np.split(np.eye(sum(areas)), np.cumsum(areas)[:-1])
+    maps = [np.stack([p.reshape(*level.shape[1:3], -1)] * 2) for p, level in zip(positions, pyramid, strict=True)]
+    weights = roi_align_oracle(maps, boxes, PICTURE, STRIDES, CELLS)
+    of_picture = np.eye(2)[PICTURE]
+    gradients = np.split(np.einsum("qp,qijn,qijc->pnc", of_picture, weights, cotangent), np.cumsum(areas)[:-1], 1)
+    return [gradient.reshape(level.shape) for gradient, level in zip(gradients, pyramid, strict=True)]
+
+
+@settings(max_examples=40, deadline=None)
 @given(boxes=st.lists(st.tuples(coordinate, coordinate, coordinate, coordinate), min_size=4, max_size=4))
 @pytest.mark.parametrize("path", PATHS)
-def test_any_box_equals_oracle(path, boxes):
-    """Boxes outside, inverted, empty and huge, on two pictures and two levels."""
+def test_any_box_equals_oracle_forward_and_backward(path, boxes):
+    """Boxes outside, inverted, empty and huge, on two pictures and two levels of odd size; no gradient for boxes."""
     rng = np.random.default_rng(0)
-    pyramid = [rng.standard_normal((2, 64 // s, 80 // s, 3)).astype(np.float32) for s in (4, 8)]
+    pyramid = [rng.standard_normal((2, 60 // s, 84 // s, 3)).astype(np.float32) for s in STRIDES]
+    cotangent = rng.standard_normal((4, CELLS, CELLS, 3)).astype(np.float32)
     boxes = np.array(boxes, np.float32)
-    picture = np.array([0, 1, 1, 0], np.int32)
-    expected = roi_align_oracle(pyramid, boxes, picture, [4, 8], 3)
-    actual = path([jnp.asarray(level) for level in pyramid], jnp.asarray(boxes), jnp.asarray(picture), [4, 8], 3)
-    assert np.abs(actual - expected).max() < 1e-5
-
-
-def test_paths_have_the_same_gradient_and_none_for_boxes():
-    rng = np.random.default_rng(1)
-    pyramid = [jnp.asarray(rng.standard_normal((2, 256 // s, 256 // s, 4)), jnp.float32) for s in (4, 8)]
-    corner = rng.uniform(-30, 200, (6, 2))
-    boxes = jnp.asarray(np.concatenate([corner, corner + rng.uniform(1, 200, (6, 2))], 1), jnp.float32)
-    picture = jnp.array([0, 0, 0, 1, 1, 1])
-
-    def loss(path, pyramid, boxes):
-        return jnp.square(path(pyramid, boxes, picture, [4, 8], 5)).sum()
-
-    results = [jax.grad(loss, (1, 2))(path, pyramid, boxes) for path in PATHS]
-    for a, b in zip(results[0][0], results[1][0], strict=True):
-        assert np.allclose(a, b, atol=1e-4)
-    assert not np.any(results[0][1])
-    assert not np.any(results[1][1])
+    pooled, gradients, of_boxes = pool_and_pull_back(path, pyramid, boxes, cotangent)
+    assert np.abs(pooled - roi_align_oracle(pyramid, boxes, PICTURE, STRIDES, CELLS)).max() < 1e-5
+    for actual, expected in zip(gradients, oracle_gradients(pyramid, boxes, cotangent), strict=True):
+        assert np.abs(actual - expected).max() < 1e-5
+    assert not np.any(of_boxes)
 
 
 def test_bfloat16_features_are_accumulated_in_float32():
@@ -87,3 +103,53 @@ def test_bfloat16_features_are_accumulated_in_float32():
     expected = roi_align([feature.astype(jnp.float32)], boxes, FIRST, [4], 7)
     assert out.dtype == jnp.bfloat16
     assert np.array_equal(out, expected.astype(jnp.bfloat16))
+
+
+def test_merged_taps_keep_their_weight_on_one_tap_for_each_position():
+    taps = AxisTaps(
+        jnp.array([[[4, 5, 4, 5], [7, 8, 8, 9]]]), jnp.array([[[0.1, 0.4, 0.2, 0.3], [0.5, 0, 0.25, 0.25]]])
+    )
+    merged = merge_taps(taps)
+    assert np.allclose(merged.weight, [[[0.3, 0.7, 0, 0], [0.5, 0.25, 0, 0.25]]])
+    assert np.array_equal(merged.index, taps.index)
+
+
+def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
+    """The program of a forward and backward pass on a large map, as one platform gets it, from a machine without it."""
+    pyramid = [jnp.zeros((2, 240, 320, 256), dtype), jnp.zeros((2, 120, 160, 256), dtype)]
+    boxes = jnp.zeros((2, 5, 4))
+
+    def pool_picture(levels, boxes):
+        levels = [level[None] for level in levels]
+        return roi_align(levels, boxes, jnp.zeros(5, jnp.int32), STRIDES, 7, path)
+
+    def loss(pyramid):
+        return jax.vmap(pool_picture)(pyramid, boxes).astype(jnp.float32).sum()
+
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)  # jax 0.12 asks which GPU a kernel is for
+    with jax.sharding.use_abstract_mesh(mesh):
+        return jax.jit(jax.value_and_grad(loss)).trace(pyramid).lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_auto_gathers_on_cpu_and_cuda_and_multiplies_on_tpu():
+    for platform in ("cpu", "cuda"):
+        assert "stablehlo.scatter" in lowered("auto", platform)
+    assert "stablehlo.scatter" not in lowered("auto", "tpu")
+    assert "stablehlo.dot_general" in lowered("auto", "tpu")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The Pallas Triton backend is deprecated:DeprecationWarning"
+)  # see docs/benchmarks.md
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
+    program = lowered("triton", "cuda", dtype)
+    assert program.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.scatter" not in program
+
+
+def test_the_kernel_gives_way_where_there_is_no_cuda():
+    program = lowered("triton", "cpu")
+    assert "triton" not in program
+    assert "stablehlo.scatter" in program

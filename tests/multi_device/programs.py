@@ -4,16 +4,18 @@ The number of devices of a process is fixed before its first computation, hence 
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from kernels.assignment import assign
+from kernels.assignment import SOLVERS, Matches, assign
 from querypose_jax.models.registry import build_model
 from querypose_jax.structures import Packing
 from querypose_jax.training import sharding
@@ -38,19 +40,25 @@ def one_step(mesh: Mesh) -> dict[str, np.ndarray]:
     return moved | {name: np.asarray(value) for name, value in metrics.items()}
 
 
-def matching(mesh: Mesh) -> dict[str, np.ndarray]:
-    """Assignment of four pictures, and the compiled program that found it."""
+def matching(mesh: Mesh, solver: str) -> dict[str, np.ndarray]:
+    """Assignment of four pictures at three stages in one call, and the compiled program that found it."""
     rng = np.random.default_rng(0)
     cost = rng.normal(size=(4, 9, 5)).astype(np.float32)
     is_person = np.arange(5) < np.array([5, 0, 2, 4])[:, None]
     split = sharding.split_batch(mesh)
-    compiled = jax.jit(assign, in_shardings=split, out_shardings=split).lower(cost, is_person).compile()
+
+    def of_stages(cost: jax.Array, is_person: jax.Array) -> Matches:
+        return assign(jnp.stack([cost, -cost, 2 * cost]), is_person, solver)
+
+    compiled = jax.jit(of_stages, in_shardings=split).lower(cost, is_person).compile()
     found = compiled(*jax.device_put((cost, is_person), split))
     return {"query": np.asarray(found.query), "person": np.asarray(found.person), "program": compiled.as_text()}
 
 
+PROGRAMS = {"one_step": one_step} | {f"matching_{solver}": partial(matching, solver=solver) for solver in SOLVERS}
+
 if __name__ == "__main__":
-    program = {"one_step": one_step, "matching": matching}[sys.argv[1]]
+    program = PROGRAMS[sys.argv[1]]
     results = {}
     for devices in (1, 2):
         mesh = sharding.make_mesh(ConfigDict({"data": devices}))

@@ -51,10 +51,13 @@ def test_a_training_step_moves_parameters_and_statistics_alike(step):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
-def test_matching_is_the_same_and_gathers_no_costs(tmp_path):
-    one, two = one_and_two("matching", tmp_path)
+@pytest.mark.parametrize("solver", ["callback", "device"])
+def test_matching_is_the_same_and_gathers_no_costs(solver, tmp_path):
+    one, two = one_and_two(f"matching_{solver}", tmp_path)
     np.testing.assert_array_equal(two["query"], one["query"])
     np.testing.assert_array_equal(two["person"], one["person"])
-    assert "callback" in str(two["program"])
-    assert "all-gather" not in str(two["program"])
-    assert "f32[2,9,5]" in str(two["program"])  # each device holds the costs of its two pictures
+    program = str(two["program"])
+    assert ("callback" in program) == (solver == "callback")
+    for collective in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
+        assert collective not in program
+    assert "f32[2,9,5]" in program  # each device holds the costs of its two pictures
