@@ -265,10 +265,9 @@ def advice(rules: list[Rule], hbm: float, batch_size: int, chips: int, split: in
     fitting = next((rule for rule in rules if rule.memory(pictures) <= hbm), None)
     if fitting is None:
         return f"\ndata.batch_size={batch_size} does not fit: take more chips, a smaller canvas or remat"
-    flags = (
-        f"--config.mesh.fsdp={split} --config.mesh.parameters={fitting.name}" if sharding.RULES[fitting.name] else ""
-    )
-    text = f"\ntake {fitting.name} {flags}".rstrip()
+    text = f"\ntake {fitting.name}"
+    if sharding.RULES[fitting.name]:
+        text += f": --config.mesh.fsdp={split} --config.mesh.parameters={fitting.name}"
     if batch_size % chips:
         text += (
             f"; data.batch_size={batch_size} does not split over {chips} chips: take a multiple of {chips} up to "

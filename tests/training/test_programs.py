@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+
+from querypose_jax.training.programs import array_bytes, collective_bytes, describe, group_size
+
+PROGRAM = """
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%all-reduce-scatter.7 (input: f32[64,64]) -> f32[8,64] {
+  %all-reduce.3 = f32[64,64]{1,0:T(8,128)} all-reduce(%input), channel_id=9, to_apply=%add
+}
+
+ENTRY %main (p: f32[8,64]) -> f32[] {
+  %all-gather.1 = f32[64,64]{1,0:T(8,128)} all-gather(%p), channel_id=1, dimensions={0}
+  %all-gather.2 = f32[64,64]{1,0:T(8,128)S(1)} all-gather(%p), channel_id=1, dimensions={0}
+  %all-gather.3 = bf16[64,64]{1,0} all-gather(%q), channel_id=2, dimensions={0}
+  %start = (f32[8,64]{1,0}, f32[64,64]{1,0}) all-gather-start(%p), channel_id=3, dimensions={0}
+  %done = f32[64,64]{1,0} all-gather-done(%start)
+  %all-reduce.4 = (f32[64]{0}, /*index=1*/f32[]) all-reduce(%x, %y), channel_id=4, to_apply=%add
+  %reduce-scatter.5 = f32[8,64]{1,0} reduce-scatter(%x), channel_id=5, replica_groups=[1,8]<=[8], dimensions={0}
+  %move = (f32[24,12]{0,1}, f32[24,12]{0,1}, u32[], u32[]) collective-permute-start(%x), channel_id=6
+}
+"""
+
+
+def test_every_collective_counts_once_with_its_whole_size():
+    assert collective_bytes(PROGRAM) == {
+        "all-gather": 64 * 64 * 4 + 64 * 64 * 2 + 64 * 64 * 4,  # what is written twice is one
+        "all-reduce": 64 * 4 + 4,
+        "reduce-scatter": 64 * 64 * 4 + 64 * 64 * 4,  # the TPU compiler's, and one that says so
+        "collective-permute": 24 * 12 * 4,
+    }
+
+
+def test_sizes_of_arrays_and_groups():
+    assert [array_bytes(*array) for array in (("f32", "8,128"), ("bf16", "3"), ("pred", "5"), ("s32", ""))] == [
+        4096, 6, 5, 4,
+    ]  # fmt: skip
+    assert group_size("all-reduce(%x), replica_groups={{0,1,2,3},{4,5,6,7}}") == 4
+    assert group_size("all-reduce(%x)") == 1
+
+
+def test_a_product_is_described_by_its_operations_and_its_memory():
+    x = jnp.ones((64, 64))
+    program = describe(jax.jit(lambda a, b: a @ b).lower(x, x).compile())
+    assert program.flops >= 2 * 64**3
+    assert program.arguments == 2 * 64 * 64 * 4
+    assert program.memory >= program.arguments + 64 * 64 * 4
+    assert program.collectives == {}
