@@ -225,7 +225,13 @@ def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> 
     """Reads the wanted names of one item, placed as the wanted leaves are; the item must hold exactly these names."""
     saved = _saved_shapes(manager, step)[item]
     shapes = {name: tuple(leaf.shape) for name, leaf in wanted.items()}
-    problems = [f"{name} is missing" for name in sorted(shapes.keys() - saved.keys())]
+    missing = sorted(shapes.keys() - saved.keys())
+    if missing and all(shapes.get(name) == shape for name, shape in saved.items()):
+        raise UserError(
+            f"{where} holds a part of this model only ({missing[0]} and {len(missing) - 1} more are not there); "
+            "start a run from it with --config.init_from, or use the configuration it was trained with"
+        )
+    problems = [f"{name} is missing" for name in missing]
     problems += [f"{name} is not in this model" for name in sorted(saved.keys() - shapes.keys())]
     for name in sorted(shapes.keys() & saved.keys()):
         if shapes[name] != saved[name]:

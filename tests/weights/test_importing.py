@@ -95,6 +95,8 @@ def test_the_file_of_a_trunk_starts_a_model_whose_head_stays_random(state, tmp_p
     equal(after["backbone"]["pyramid"], before["backbone"]["pyramid"])
     equal(after["box_decoders"], before["box_decoders"])
     assert not any(name.startswith("backbone.trunk.") for name in untouched)
+    with pytest.raises(UserError, match="holds a part of this model only .*init_from"):
+        load_model(tmp_path / "out")
 
 
 def test_what_allow_missing_names_may_differ_and_is_reported(state, tmp_path, capsys):
