@@ -39,7 +39,7 @@ def widen(level: Float[Array, "P _ _ C"], height: int, width: int) -> Float[Arra
 
 def tent_matrix(taps: AxisTaps, offset: Int[Array, " Q"], size: int) -> Float[Array, "Q cells {size}"]:
     """Weights with which each output cell takes the positions of a canvas axis, its taps moved by the box's offset."""
-    hit = (taps.index + offset[:, None, None])[..., None] == jnp.arange(size)
+    hit = (taps.position + offset[:, None, None])[..., None] == jnp.arange(size)
     return jnp.where(hit, taps.weight[..., None], 0).sum(2)
 
 

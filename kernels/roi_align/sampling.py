@@ -88,7 +88,7 @@ def box_samples(
 class AxisTaps(NamedTuple):
     """The same samples sorted by output cell: a cell is the weighted sum of `TAPS` map positions of this axis."""
 
-    index: Int[Array, "*B cells taps"]
+    position: Int[Array, "*B cells taps"]
     weight: Float[Array, "*B cells taps"]
 
 
@@ -105,7 +105,7 @@ def axis_taps(samples: AxisSamples) -> AxisTaps:
 
 def merge_taps(taps: AxisTaps) -> AxisTaps:
     """Moves the weights of a cell's taps on the same position to the first of them; the others keep weight zero."""
-    is_same = taps.index[..., :, None] == taps.index[..., None, :]
+    is_same = taps.position[..., :, None] == taps.position[..., None, :]
     is_first = jnp.argmax(is_same, -1) == jnp.arange(TAPS)
     total = jnp.where(is_same, taps.weight[..., None, :], 0).sum(-1)
-    return AxisTaps(taps.index, jnp.where(is_first, total, 0))
+    return AxisTaps(taps.position, jnp.where(is_first, total, 0))

@@ -55,13 +55,13 @@ def row_taps(samples: BoxSamples, picture: Int[Array, " Q"], sizes: Sequence[tup
     """The tables of the kernel, from what is sampled."""
     rows, columns = (merge_taps(axis_taps(axis)) for axis in (samples.y, samples.x))
     height, width = (jnp.array(side)[samples.level][:, None, None] for side in zip(*sizes, strict=True))
-    cells = rows.index.shape[1]
+    cells = rows.position.shape[1]
     missing = ((0, 0), (0, 0), (0, pl.next_power_of_2(cells) - cells))
     return RowTaps(
         samples.level,
-        (picture[:, None, None] * height + rows.index) * width,
+        (picture[:, None, None] * height + rows.position) * width,
         rows.weight,
-        jnp.pad(columns.index.swapaxes(1, 2), missing),
+        jnp.pad(columns.position.swapaxes(1, 2), missing),
         jnp.pad(columns.weight.swapaxes(1, 2), missing),
     )
 

@@ -111,7 +111,7 @@ def test_merged_taps_keep_their_weight_on_one_tap_for_each_position():
     )
     merged = merge_taps(taps)
     assert np.allclose(merged.weight, [[[0.3, 0.7, 0, 0], [0.5, 0.25, 0, 0.25]]])
-    assert np.array_equal(merged.index, taps.index)
+    assert np.array_equal(merged.position, taps.position)
 
 
 def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
