@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-HEARTBEAT_S = 10
+HEARTBEAT_S = 30
 PATIENCE_S = 600  # for anything that should happen
 
 
@@ -74,8 +74,8 @@ def kill_one(processes: list[subprocess.Popen], workdir: Path, step: int, victim
     other = processes[1 - victim]
     _, errors = other.communicate(timeout=PATIENCE_S)
     processes[victim].communicate()
-    last = errors.decode().strip().splitlines()[-1][:100]
-    return f"the other ended after {time.monotonic() - killed:.1f} s with {other.returncode}: {last}"
+    said = [line for line in errors.decode().splitlines() if "error: " in line or "Terminating process" in line]
+    return f"the other ended after {time.monotonic() - killed:.1f} s with {other.returncode}: {said[-1].split('] ')[-1][:100]}"
 
 
 def main() -> None:

@@ -1,4 +1,6 @@
-"""Losses of 20 steps of a small QueryPose: python -m tests.multi_device.curve FILE DTYPE DATAxFSDP:RULE ... [@PORT:ID:COUNT].
+"""Losses of 20 steps of a small QueryPose.
+
+    python -m tests.multi_device.curve FILE.json DTYPE DATAxFSDP:RULE ... [@PORT:ID:COUNT]
 
 Several meshes give several curves. With @ this is process ID of COUNT, which train together.
 """

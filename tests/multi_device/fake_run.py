@@ -12,7 +12,7 @@ from querypose_jax import errors
 from querypose_jax.training import checkpoint, distributed, loop, preemption
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
-HEARTBEAT_S = 10
+HEARTBEAT_S = 30
 
 
 def build_fake_model(config, *, rngs):

@@ -1,0 +1,61 @@
+"""One device, eight, 2 x 4 and two processes of four: the same losses."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
+ONE, *MANY = ("1x1:replicated", "8x1:replicated", "2x4:zero1", "2x4:fsdp")
+FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
+
+
+def run(path: Path, dtype: str, meshes: list[str], processes: int) -> dict[str, tuple[np.ndarray, str]]:
+    """{mesh: (losses, program)} of tests/multi_device/curve.py on eight devices."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(8 // processes), "XLA_FLAGS": FAST, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", "tests.multi_device.curve", str(path), dtype, *meshes]
+    places = [[f"@{port}:{i}:{processes}"] if processes > 1 else [] for i in range(processes)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    started = [subprocess.Popen([*command, *place], cwd=ROOT, env=environment, **quiet) for place in places]
+    for process in started:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors.decode()
+    return {name: (np.array(losses), text) for name, (losses, text) in json.loads(path.read_text()).items()}
+
+
+@pytest.fixture(scope="module", params=["float64", "float32"])
+def curves(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    found = run(folder / "one.json", request.param, [ONE, *MANY], processes=1)
+    two = run(folder / "two.json", request.param, ["2x4:fsdp"], processes=2)
+    return request.param, found | {"two processes": two["2x4:fsdp"]}
+
+
+@pytest.mark.parametrize("name", [*MANY, "two processes"])
+def test_losses_are_those_of_one_device(curves, name):
+    dtype, found = curves
+    expected, losses = found[ONE][0], found[name][0]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0]
+    np.testing.assert_allclose(losses[0], expected[0], rtol=1e-5 if dtype == "float32" else 1e-9)
+    np.testing.assert_allclose(losses, expected, rtol=5e-3 if dtype == "float32" else 1e-6)
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_no_feature_is_gathered(curves, name):
+    _, program = curves[1][name]
+    gathered = [line for line in program.splitlines() if " all-gather(" in line]
+    if name == "8x1:replicated":
+        assert gathered == []
+    else:
+        assert gathered  # parameters
+        assert not any("callback" in line or "roi" in line for line in gathered)
