@@ -75,7 +75,8 @@ def kill_one(processes: list[subprocess.Popen], workdir: Path, step: int, victim
     _, errors = other.communicate(timeout=PATIENCE_S)
     processes[victim].communicate()
     said = [line for line in errors.decode().splitlines() if "error: " in line or "Terminating process" in line]
-    return f"the other ended after {time.monotonic() - killed:.1f} s with {other.returncode}: {said[-1].split('] ')[-1][:100]}"
+    line = said[-1].split("] ")[-1][:100]
+    return f"the other ended after {time.monotonic() - killed:.1f} s with {other.returncode}: {line}"
 
 
 def main() -> None:
