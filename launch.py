@@ -216,18 +216,23 @@ def make_evaluate(
     from querypose_jax.evaluation.scoring import Scoring
     from querypose_jax.evaluation.submission import write_submission
     from querypose_jax.inference.predict import make_predict
+    from querypose_jax.models.querypose.pruning import COCO
     from querypose_jax.skeletons import get_skeleton
     from querypose_jax.training.checkpoint import abstract_model
     from querypose_jax.training.preemption import never, stop_between
     from querypose_jax.training.sharding import make_mesh, put_batch, whole
 
     mesh = make_mesh(config.mesh)
-    scoring = Scoring(config.data.name == "crowdpose", config.eval.released_rescore, get_scorer(config.eval.scorer))
+    reads_all = config.eval.flip or config.eval.released_rescore or config.model.carry_query_at_test
+    prunes = config.eval.prune and not reads_all
+    scoring = Scoring(
+        config.data.name == "crowdpose", config.eval.released_rescore, get_scorer(config.eval.scorer), prunes
+    )
     split_name = config.eval.split or config.data.eval_split
     split = open_split(config, split_name)
     num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
     skeleton = get_skeleton(config.data.skeleton)
-    compiled = make_predict(abstract_model(config)[0])
+    compiled = make_predict(abstract_model(config)[0], COCO if prunes else None)
     compiled = with_flip(compiled, skeleton) if config.eval.flip else compiled
     drawn = {"num_drawn": config.eval.num_drawn, "draw_threshold": config.eval.draw_threshold}
 
@@ -277,6 +282,11 @@ def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
     tables = [metrics_table(metrics)]
     if (numbers := read_breakdown(folder)) is not None:
         tables.append(breakdown_table(numbers))
+    if "pruning/queries" in metrics:
+        tables.append(
+            f"pose stages ran for {metrics['pruning/queries']:.1f} queries of a picture; "
+            f"{metrics['pruning/widened']:.0%} of the pictures needed more than the first chunk"
+        )
     text = "\n\n".join(tables)
     tqdm.write(f"\nstep {step}\n{text}\npictures with predicted poses: {folder / 'pictures'}")
 

@@ -130,6 +130,7 @@ def get_config() -> ConfigDict:
             split="",  # of --mode=eval; "" = data.eval_split; test-dev (COCO) writes the zip that the server takes
             flip=False,  # True: poses of the picture and of its mirror image, merged; twice the time
             released_rescore=False,  # True adds keypoint_released_rescore/AP: comparable with published "AP *" only
+            prune=False,  # True: pose stages only for what can be among the 20 best: same keypoint AP, no box AP
             scorer="pycocotools",  # pycocotools | faster_coco_eval (the same numbers sooner, to be installed)
         )
     )

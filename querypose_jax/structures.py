@@ -79,3 +79,5 @@ class Poses:
     keypoint_scores: Float[AnyArray, "*B N K"]
     spread: Float[AnyArray, "*B N K 2"] | None = None
     """Predicted scale of the error of x and y; None where a model does not tell."""
+    refined: Int[AnyArray, "*B"] | None = None
+    """Queries that pruning did not leave out; None: all."""

@@ -152,7 +152,8 @@ def metrics_table(metrics: dict[str, float]) -> str:
     A dash marks what is not measured or has nothing to find (-1). Values as in COCO's papers: 0 to 100. Numbers after
     the released rescoring step say in their line what they are.
     """
-    kinds = list(dict.fromkeys(name.partition("/")[0] for name in metrics if "/" in name))
+    scored = {column for columns in COLUMNS for column in columns}
+    kinds = list(dict.fromkeys(name.split("/")[0] for name in metrics if name.split("/")[-1] in scored))
     width = max([len(kind) for kind in kinds], default=0)
     blocks = []
     for columns in COLUMNS:

@@ -19,6 +19,8 @@ class Scoring(NamedTuple):
     released_rescore: bool = False
     """Adds numbers after the released rescoring step, for comparison with published ones only."""
     scorer: Scorer = get_scorer()
+    is_pruned: bool = False
+    """Only what can be among the 20 best detections of a picture is there; boxes are scored among 100."""
 
 
 def score(ground_truth: dict, detections: Sequence[dict], skeleton: Skeleton, scoring: Scoring) -> dict[str, float]:
@@ -26,7 +28,8 @@ def score(ground_truth: dict, detections: Sequence[dict], skeleton: Skeleton, sc
     protocol: Callable = crowdpose_metrics if scoring.is_crowdpose else keypoint_metrics
     metrics = protocol(ground_truth, detections, skeleton, scoring.scorer)
     truth = with_box_area(ground_truth) if scoring.is_crowdpose else ground_truth
-    metrics |= box_metrics(truth, detections, scoring.scorer)
+    if not scoring.is_pruned:
+        metrics |= box_metrics(truth, detections, scoring.scorer)
     if scoring.released_rescore:
         rescored = protocol(ground_truth, rescore_results(detections), skeleton, scoring.scorer)
         metrics |= {name.replace("keypoint/", f"{RESCORED}/"): value for name, value in rescored.items()}

@@ -21,6 +21,7 @@ from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
 from querypose_jax.inference.sources import PictureSource, is_many, list_pictures, open_pictures
 from querypose_jax.inference.video import is_video, open_video
+from querypose_jax.models.querypose.pruning import SERVING
 from querypose_jax.pictures import PictureError, choose_canvas, resized_shape
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
@@ -41,7 +42,7 @@ class Predictor:
         """
         self.config, self.skeleton = config, skeleton
         self._graphdef, self._state = graphdef, state
-        self._predict = make_predict(graphdef)
+        self._predict = make_predict(graphdef, SERVING)
 
     @classmethod
     def from_checkpoint(
@@ -146,7 +147,7 @@ class Predictor:
         """
         canvases = self.config.data.canvases if sizes is None else {self.canvas(*size) for size in sizes}
         for canvas, count in product(canvases, sorted({1, self.config.eval.batch_size})):
-            self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas)
+            self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas, DEFAULT_THRESHOLD)
 
     def _predict_window(self, window: list[tuple[str, Image.Image]], threshold: float) -> list[Prediction]:
         """Batches by canvas, so that the canvas of a picture (and its poses) do not depend on its company."""
@@ -158,7 +159,7 @@ class Predictor:
             size = self.config.eval.batch_size
             for start in range(0, len(indices), size):
                 chunk = indices[start : start + size]
-                poses = self._predict_batch([window[i][1] for i in chunk], canvas)
+                poses = self._predict_batch([window[i][1] for i in chunk], canvas, threshold)
                 for b, i in enumerate(chunk):
                     name, picture = window[i]
                     one = jax.tree.map(lambda field, b=b: field[b], poses)
@@ -171,7 +172,7 @@ class Predictor:
         height, width = resized_shape(height, width, data.eval_short_side, data.longest_side)
         return choose_canvas(height, width, data.canvases, exact=self.config.eval.canvas == "exact")
 
-    def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int]) -> Any:
+    def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int], threshold: float) -> Any:
         """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""
         batch = inference_batch(
             pictures,
@@ -181,4 +182,4 @@ class Predictor:
             self.skeleton.num_keypoints,
             batch_size=1 if len(pictures) == 1 else self.config.eval.batch_size,
         )
-        return jax.device_get(self._predict(self._state, batch))
+        return jax.device_get(self._predict(self._state, batch, threshold))

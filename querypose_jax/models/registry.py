@@ -4,11 +4,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
+from querypose_jax.models.base import PoseModel
 from querypose_jax.models.querypose.model import QueryPose
 from querypose_jax.skeletons import get_skeleton
 
 
-def build_model(config: ConfigDict, *, rngs: nnx.Rngs) -> nnx.Module:
+def build_model(config: ConfigDict, *, rngs: nnx.Rngs) -> PoseModel:
     """The model that `config.model.name` names, with the skeleton of the data set.
 
     Raises:

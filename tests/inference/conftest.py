@@ -6,6 +6,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.inference.predictor import Predictor
+from querypose_jax.models.base import PoseModel
 from querypose_jax.skeletons import COCO
 from querypose_jax.structures import Poses
 
@@ -13,7 +14,7 @@ K = COCO.num_keypoints
 SCORES = (0.2, 0.9, 0.6, 0.95)  # of the four queries; the last one is never valid
 
 
-class RedRectangle(nnx.Module):
+class RedRectangle(PoseModel):
     """Four queries, all at the bounding box of the red pixels; joints go from its top left to its bottom right."""
 
     def __init__(self):

@@ -11,7 +11,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from querypose_jax.models.base import PoseModel
 from querypose_jax.models.querypose.pruning import COCO, Pruning, Refined, refine_wanted
+from querypose_jax.structures import Poses
 from tests.models.small_model import people_batch, small_model
 
 QUERIES = 40
@@ -28,20 +30,20 @@ def compiled(pruning):
     """refine_wanted where query q of picture b ends with box score x factor."""
 
     @jax.jit
-    def run(box_scores, is_box, factor):
+    def run(box_scores, is_box, factor, threshold):
         def refine(chosen):
             inside = jnp.minimum(chosen, box_scores.shape[1] - 1)
             nothing = jnp.zeros((*chosen.shape, 1, 2))
             return Refined(nothing, nothing, jnp.take_along_axis(box_scores * factor, inside, 1))
 
-        return refine_wanted(pruning, box_scores, is_box, refine)
+        return refine_wanted(pruning, box_scores, is_box, refine, threshold)
 
     return run
 
 
-def refined(box_scores, is_box, factor, pruning):
+def refined(box_scores, is_box, factor, pruning, threshold=0.0):
     """What pruning finds, and which queries ran; numpy."""
-    return jax.device_get(compiled(pruning)(*(jnp.asarray(x) for x in (box_scores, is_box, factor))))
+    return jax.device_get(compiled(pruning)(*(jnp.asarray(x) for x in (box_scores, is_box, factor, threshold))))
 
 
 def best(scores, is_result, count):
@@ -84,8 +86,7 @@ def test_the_best_results_are_those_of_all_queries_ties_and_empty_boxes_included
 @given(problems(), st.sampled_from([3, 7]), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_every_result_from_the_threshold_on_is_there(problem, chunk, threshold):
     box_scores, is_box, factor = problem
-    pruning = Pruning(chunk=chunk, threshold=threshold)
-    _, has_run = refined(box_scores, is_box, factor, pruning)
+    _, has_run = refined(box_scores, is_box, factor, Pruning(chunk=chunk), threshold)
     wanted = is_box & (box_scores * factor >= threshold)
     assert not (wanted & ~has_run).any()
 
@@ -96,7 +97,7 @@ def test_what_runs_is_no_more_than_needed():
     everything = jnp.ones((1, 100), bool)
     _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), COCO)
     assert has_run.sum() == 30
-    _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), Pruning(chunk=10, threshold=0.5))
+    _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), Pruning(chunk=10), 0.5)
     assert has_run.sum() == 20
     _, has_run = refined(box_scores, jnp.zeros((1, 100), bool), jnp.ones((1, 100)), COCO)
     assert has_run.sum() == 0, "nothing is left after clipping"
@@ -142,5 +143,24 @@ def test_the_model_reports_the_same_poses_with_and_without_pruning(light):
 def test_queries_that_the_pose_stages_change_are_never_pruned():
     model = small_model(light=False, carry_query_at_test=True)
     batch = people_batch(people=(2,))
-    full, pruned = model.predict(batch), model.predict(batch, Pruning(chunk=2, best=1))
+    graphdef, state = nnx.split(model)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def predict(state, pruning):
+        return nnx.merge(graphdef, state).predict(batch, pruning)
+
+    full, pruned = predict(state, None), predict(state, Pruning(chunk=2, best=1))
     assert np.array_equal(full.scores, pruned.scores) and np.array_equal(full.valid, pruned.valid)
+
+
+def test_a_pose_model_that_knows_no_pruning_reports_everything():
+    everything = Poses(*(jnp.zeros((1, 2, *more)) for more in ((), (), (), (4,), (17, 2), (17,))))
+
+    class Everything(PoseModel):
+        def __call__(self, batch, train=False, key=None):
+            return batch
+
+        def decode(self, outputs, batch):
+            return everything
+
+    assert Everything().predict(people_batch(people=(1,)), COCO, 0.5) is everything

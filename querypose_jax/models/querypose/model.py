@@ -15,6 +15,7 @@ from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
 from querypose_jax.layers.initialisers import Keys, normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
+from querypose_jax.models.base import PoseModel
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
 from querypose_jax.models.querypose.criterion import cascade_loss
 from querypose_jax.models.querypose.decode import box_scores, clip_boxes, decode, final_scores
@@ -28,7 +29,7 @@ from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import Batch, Packing, Poses
 
 
-class QueryPose(nnx.Module):
+class QueryPose(PoseModel):
     """The whole model; see `Outputs` for what a call returns."""
 
     def __init__(
@@ -186,16 +187,27 @@ class QueryPose(nnx.Module):
         """
         return decode(outputs.logits[-1], outputs.boxes[-1], outputs.xy[-1], outputs.sigma[-1], batch)
 
-    def predict(self, batch: Batch, pruning: Pruning | None = None) -> Poses:
+    def predict(self, batch: Batch, pruning: Pruning | None = None, threshold: float | Float[Array, ""] = 0.0) -> Poses:
         """The poses of a batch, those of all queries or only of those that are wanted; the others are not valid.
 
         With `carry_query_at_test` boxes and scores depend on the pose stages, and all queries run.
+
+        Args:
+            batch: pictures.
+            pruning: what is wanted; None: everything.
+            threshold: with pruning, the final score from which a result is wanted.
         """
         if pruning is None or self.config.carry_query_at_test:
             return self.decode(self(batch), batch)
-        return self.pruned(self.backbone(normalise(batch, self.dtype)), batch, pruning)
+        return self.pruned(self.backbone(normalise(batch, self.dtype)), batch, pruning, threshold)
 
-    def pruned(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, pruning: Pruning) -> Poses:
+    def pruned(
+        self,
+        pyramid: Sequence[Float[Array, "B _ _ C"]],
+        batch: Batch,
+        pruning: Pruning,
+        threshold: float | Float[Array, ""],
+    ) -> Poses:
         """Inference from the features P2..P5 on: all box stages, then the pose stages of the wanted queries."""
         all_logits, all_boxes, all_queries = self.box_stages(pyramid, batch)
         logits, boxes = all_logits[-1], all_boxes[-1]
@@ -210,9 +222,15 @@ class QueryPose(nnx.Module):
             row_logits = jnp.take_along_axis(logits, rows[..., None], 1)
             return Refined(pose.xy, pose.sigma, final_scores(row_logits, pose.sigma))
 
-        found, has_run = refine_wanted(pruning, box_scores(logits), clip_boxes(boxes, batch)[1], refine)
+        is_box = clip_boxes(boxes, batch)[1]
+        found, has_run = refine_wanted(pruning, box_scores(logits), is_box, refine, threshold)
         poses = decode(logits, boxes, found.xy, found.sigma, batch)
-        return dataclasses.replace(poses, scores=jnp.where(has_run, poses.scores, 0), valid=poses.valid & has_run)
+        return dataclasses.replace(
+            poses,
+            scores=jnp.where(has_run, poses.scores, 0),
+            valid=poses.valid & has_run,
+            refined=has_run.sum(1, dtype=jnp.int32),
+        )
 
 
 def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGroups]:

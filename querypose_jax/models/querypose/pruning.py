@@ -22,14 +22,13 @@ class Pruning:
     chunk: int
     """Queries of a picture that the pose stages take at a time."""
     best: int = 0
-    """The results with this many best final scores of a picture are wanted (COCO keeps 20); 0 = any number."""
-    threshold: float = 0.0
-    """Results with at least this final score are wanted."""
+    """Only this many best final scores of a picture are wanted (COCO keeps 20); 0 = any number."""
     most_chunks: int | None = None
     """Stop after this many chunks whatever is left: faster, but not exact; None = never."""
 
 
 COCO = Pruning(chunk=30, best=20)
+SERVING = Pruning(chunk=10)
 
 
 class Refined(NamedTuple):
@@ -46,6 +45,7 @@ def refine_wanted(
     box_scores: Float[Array, "B N"],
     is_box: Bool[Array, "B N"],
     refine: Callable[[Int[Array, "B Q"]], Refined],
+    threshold: float | Float[Array, ""] = 0.0,
 ) -> tuple[Refined, Bool[Array, "B N"]]:
     """Runs `refine` on the wanted queries.
 
@@ -54,6 +54,7 @@ def refine_wanted(
         box_scores: upper bounds of the final scores.
         is_box: False for queries that are never reported.
         refine: query indices (N stands for no query) -> what the pose stages find for them.
+        threshold: final score from which a result is wanted.
 
     Returns:
         Results by query, zero where they did not run, and which did. All pictures of a batch run equally many chunks.
@@ -76,11 +77,11 @@ def refine_wanted(
 
     def bar(scores, is_result) -> Float[Array, " B"]:
         """What the best remaining box score must reach. Equal counts: a tie with the last wanted score is run too."""
-        threshold = jnp.full(pictures, pruning.threshold, scores.dtype)
+        lowest = jnp.full(pictures, threshold, scores.dtype)
         if not pruning.best or pruning.best > queries:
-            return threshold
+            return lowest
         results = jnp.where(is_result, scores, -jnp.inf)
-        return jnp.maximum(threshold, jax.lax.top_k(results, pruning.best)[0][:, -1])
+        return jnp.maximum(lowest, jax.lax.top_k(results, pruning.best)[0][:, -1])
 
     def run_chunk(state):
         done, found, has_run = state
