@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ HEIGHT_TO_WIDTH = np.geomspace(0.2, 5, 201)  # of pictures that may come
 LONG_SIDE = 1000  # pixels of such a picture; any number will do
 USUAL_SPLIT = 8  # chips that share a copy where mesh.fsdp leaves it open
 
-MakePredict = Callable[[nnx.GraphDef], Callable]
+MakePredict = Callable[[nnx.GraphDef], Any]  # a jitted predict(state, batch)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def compile_train(config: ConfigDict, mesh: Mesh, rule: str, pictures: int) -> j
     canvas = largest_canvas(config, max(config.data.short_sides), exact=False)
     batch = abstract_batch(config, mesh, pictures, canvas, Packing(mesh.size, rows))
     with jax.set_mesh(mesh):
-        step = make_train_step(graphdef, optimizer, schedule, mesh, rule)
+        step: Any = make_train_step(graphdef, optimizer, schedule, mesh, rule)
         return step.lower(placed(state, shardings(state, rule, mesh)), batch).compile()
 
 
@@ -175,7 +176,8 @@ def largest_canvas(config: ConfigDict, short_side: int, exact: bool) -> tuple[in
     """Height and width of the largest canvas that pictures of any shape take."""
     sizes = [(LONG_SIDE * min(r, 1), LONG_SIDE * min(1 / r, 1)) for r in HEIGHT_TO_WIDTH]
     resized = [resized_shape(round(h), round(w), short_side, config.data.longest_side) for h, w in sizes]
-    return max((tuple(choose_canvas(*size, config.data.canvases, exact)) for size in resized), key=np.prod)
+    height, width = max((choose_canvas(*size, config.data.canvases, exact) for size in resized), key=np.prod)
+    return height, width
 
 
 def abstract_batch(

@@ -23,6 +23,7 @@ from querypose_jax.layers.linear import (
     linear,
 )
 from querypose_jax.layers.upsample import DoubleUpsample
+from querypose_jax.layers.winograd import Conv3x3
 from querypose_jax.skeletons import Skeleton
 
 
@@ -135,7 +136,7 @@ class PoseDecoder(nnx.Module):
         self.cells = config.pose_roi
         self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
-        self.convs = nnx.List([conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
+        self.convs = nnx.List([Conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
         self.light = config.light
         if not config.light:
             self.interaction = DynamicConv(dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
