@@ -138,7 +138,7 @@ def get_config() -> ConfigDict:
     config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host | device = on the device
     config.mesh = ConfigDict(
         dict(
-            data=-1,  # data x fsdp devices share a batch; -1 = all that the other axis leaves
+            data=-1,  # data x fsdp devices share a batch; -1 = all that fsdp leaves
             fsdp=1,  # devices that share one copy of what `parameters` says; 1 = every device has all
             parameters="fsdp",  # split over fsdp: replicated = nothing | zero1 = moments | fsdp = parameters too
         )

@@ -59,7 +59,7 @@ def imported(tmp_path) -> Path:
         ([TINY, "train"], "unexpected 'train'"),
         ([TINY, "--config.data.name=imagenet"], "imagenet"),
         ([TINY, "--config.model.name=openpose"], "openpose"),
-        ([TINY, "--config.mesh.data=999"], "mesh.data=999"),
+        ([TINY, "--config.mesh.data=999", "--config.data.batch_size=999"], "mesh.data=999"),
         ([TINY, "--config.data.max_people=5"], "keep at most 4 people, one for each proposal"),
     ],
 )

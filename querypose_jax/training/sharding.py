@@ -28,7 +28,7 @@ FREE = ("sharding_constraint", "convert_element_type", "reshape", "transpose", "
 
 
 def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A mesh of config.data x config.fsdp devices (-1 = all that the other axis leaves).
+    """A mesh of config.data x config.fsdp devices; data=-1 takes all that fsdp leaves.
 
     Devices are in the order of their processes: each process then owns one block of consecutive pictures of a batch,
     which is what the input pipeline reads for it, and `fsdp` stays inside a host where it can.
@@ -43,8 +43,6 @@ def make_mesh(config: ConfigDict, devices: Sequence[jax.Device] | None = None) -
     """
     devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
     available, fsdp = len(devices), config.get("fsdp", 1)
-    if fsdp == -1:
-        fsdp = available if config.data == -1 else max(available // config.data, 1)
     if config.data == -1 and (fsdp < 1 or available % fsdp):
         raise UserError(f"mesh.fsdp={fsdp} does not divide the {available} devices; use one of {divisors(available)}")
     data = available // fsdp if config.data == -1 else config.data
