@@ -57,11 +57,12 @@ def row_taps(samples: BoxSamples, picture: Int[Array, " Q"], sizes: Sequence[tup
     height, width = (jnp.array(side)[samples.level][:, None, None] for side in zip(*sizes, strict=True))
     cells = rows.position.shape[1]
     missing = ((0, 0), (0, 0), (0, pl.next_power_of_2(cells) - cells))
+    row = (picture[:, None, None] * height + rows.position) * width
     return RowTaps(
         samples.level,
-        (picture[:, None, None] * height + rows.position) * width,
+        row.astype(jnp.int32),  # wider where x64 is on
         rows.weight,
-        jnp.pad(columns.position.swapaxes(1, 2), missing),
+        jnp.pad(columns.position.swapaxes(1, 2), missing).astype(jnp.int32),
         jnp.pad(columns.weight.swapaxes(1, 2), missing),
     )
 

@@ -1,5 +1,7 @@
 """Every RoIAlign path equals the reference, forward and backward, on single maps and on pyramids."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,13 @@ from kernels.roi_align import roi_align
 from kernels.roi_align.dense import roi_align_dense
 from kernels.roi_align.gather import roi_align_gather
 from kernels.roi_align.sampling import pyramid_level
+from kernels.roi_align.triton import roi_align_triton
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
 
 OUTPUT_TOLERANCE = {"float32": 1e-5, "float64": 1e-6}  # absolute, maps have unit variance
 GRADIENT_TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # relative
-PATHS = [roi_align, roi_align_gather, roi_align_dense]
+PATHS = [roi_align, roi_align_gather, roi_align_dense, partial(roi_align_triton, interpret=True)]
 
 
 def channels_last(x):
