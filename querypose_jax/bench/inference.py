@@ -18,7 +18,7 @@ from querypose_jax.bench.options import Options
 from querypose_jax.bench.peer import find_peer
 from querypose_jax.bench.report import report
 from querypose_jax.bench.timing import take_turns
-from querypose_jax.bench.workload import drawn_batch, measured_peak
+from querypose_jax.bench.workload import PEAK, drawn_batch, large_product
 from querypose_jax.models.querypose.pruning import COCO, Pruning
 from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import get_skeleton
@@ -47,13 +47,13 @@ def run(config: ConfigDict, options: Options) -> str:
         kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
         name = f"peer, torch {peer.torch.__version__}, RoIAlign of {kernel}"
         candidates[name] = peer.inference(batch, config.model.dtype)
-        notes.append(f"Largest difference to the peer: {difference(candidates, name):.1e} pixels.")
-    times = take_turns(candidates, options.rounds)
+        notes.append(f"Largest difference of a keypoint to the peer's: {difference(candidates, name):.1e} of its box.")
+    times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
     notes.append(f"exact on these weights: k = {ran} at most (valid results of a picture).")
     size = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}"
     head = f"{jax.devices()[0].device_kind}, {config.model.dtype}, {size}"
-    return "\n\n".join([head, report(times, flops, measured_peak(config.model.dtype)), *notes])
+    return "\n\n".join([head, report(times, flops), *notes])
 
 
 def weights(config: ConfigDict, workdir: str | None) -> tuple[nnx.GraphDef, nnx.State]:
@@ -72,7 +72,8 @@ def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
 
 
 def difference(candidates: dict[str, Callable], peer: str) -> float:
-    """Between the keypoints of all queries and the peer's, original pixels."""
-    ours = np.asarray(candidates["all"]().keypoints, np.float32)
+    """Between the keypoints of all reported queries and the peer's, relative to the box."""
+    ours = jax.device_get(candidates["all"]())
     theirs = np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in candidates[peer]()])
-    return float(np.abs(ours - theirs).max())
+    size = np.maximum(ours.boxes[..., 2:] - ours.boxes[..., :2], 1)[..., None, :]
+    return float((np.abs(ours.keypoints - theirs) / size)[ours.valid].max(initial=0))

@@ -36,8 +36,11 @@ class PeerCode:
     def use_kernel_of_torchvision(self) -> bool:
         """Replaces the peer's plain RoIAlign by torchvision's, which the released code runs; False without it."""
         try:
+            from torchvision.extension import _has_ops
             from torchvision.ops import roi_align
         except ImportError:
+            return False
+        if not _has_ops():  # torchvision without its compiled part would fall back to something slower than the peer's
             return False
 
         def pool(features, boxes, picture, scale, cells, sampling=2):
@@ -88,13 +91,17 @@ class Peer(PeerCode):
             padded[i, :, : image.shape[1], : image.shape[2]] = image
         return padded.to(self.device), [tuple(size) for size in np.asarray(batch.valid_size).tolist()]
 
+    def pyramid(self, images: Any) -> list[Any]:
+        """P2..P5; batch norms of an HRNet take the batch's statistics where gradients are wanted."""
+        levels = self.backbones.forward(self.kind, self.weights, images, train_bn=self.torch.is_grad_enabled())
+        return [levels[f"p{level}"] for level in (2, 3, 4, 5)]
+
     def inference(self, batch: Batch, dtype: str = "float32", compiled: bool = False) -> Callable[[], list[dict]]:
         """`run() -> poses of each picture`, all queries, as released."""
         torch, (images, sizes) = self.torch, self.pictures(batch)
 
         def forward(images):
-            pyramid = self.backbones.forward(self.kind, self.weights, images)
-            return self.head.forward(self.weights, self.config, pyramid, sizes)
+            return self.head.forward(self.weights, self.config, self.pyramid(images), sizes)
 
         step = torch.compile(forward) if compiled else forward
         narrow = torch.autocast(self.device, torch.bfloat16, enabled=dtype == "bfloat16")
@@ -119,8 +126,7 @@ class Peer(PeerCode):
         def run() -> float:
             optimizer.zero_grad(set_to_none=True)
             with narrow:
-                pyramid = self.backbones.forward(self.kind, self.weights, images, train_bn=True)
-                out = self.head.forward(self.weights, self.config, pyramid, sizes, targets)
+                out = self.head.forward(self.weights, self.config, self.pyramid(images), sizes, targets)
                 total = sum(self.head.losses(self.weights, self.config, out, targets)[1].values())
             total.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
