@@ -291,5 +291,16 @@ def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
     tqdm.write(f"\nstep {step}\n{text}\npictures with predicted poses: {folder / 'pictures'}")
 
 
+def keep_programs() -> None:
+    """Compiled programs are kept on disk and read back by the next start, unless jax was told where itself.
+
+    Programs with a host callback (matching.solver=callback) cannot be kept; jax compiles those every time.
+    """
+    if not jax.config.jax_compilation_cache_dir:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "querypose_jax"))
+
+
 if __name__ == "__main__":
+    keep_programs()
     sys.exit(main(sys.argv))
