@@ -182,4 +182,4 @@ class Predictor:
             self.skeleton.num_keypoints,
             batch_size=1 if len(pictures) == 1 else self.config.eval.batch_size,
         )
-        return jax.device_get(self._predict(self._state, batch, threshold))
+        return jax.device_get(self._predict(self._state, batch, float(threshold)))
