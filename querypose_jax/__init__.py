@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from querypose_jax.errors import UserError
     from querypose_jax.inference.draw import draw_poses
+    from querypose_jax.inference.export import export_model
+    from querypose_jax.inference.figures import draw_attention, draw_stages, explain_picture
     from querypose_jax.inference.prediction import Prediction
     from querypose_jax.inference.predictor import Predictor
     from querypose_jax.pictures import PictureError
@@ -20,6 +22,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "UserError": "errors",
     "draw_poses": "inference.draw",
+    "export_model": "inference.export",
+    "draw_attention": "inference.figures",
+    "draw_stages": "inference.figures",
+    "explain_picture": "inference.figures",
     "Prediction": "inference.prediction",
     "Predictor": "inference.predictor",
     "PictureError": "pictures",
@@ -41,7 +47,11 @@ __all__ = [
     "Predictor",
     "Skeleton",
     "UserError",
+    "draw_attention",
     "draw_poses",
+    "draw_stages",
+    "explain_picture",
+    "export_model",
     "get_skeleton",
 ]
 
