@@ -123,8 +123,9 @@ class QueryPose(PoseModel):
         boxes, queries = self.first_queries(batch)
         stages = []
         for box_decoder in self.box_decoders:
-            logits, boxes, queries = box_decoder(pyramid, jax.lax.stop_gradient(boxes), queries)
-            stages.append((logits, boxes, queries))
+            logits, new_boxes, queries = box_decoder(pyramid, boxes, queries)
+            stages.append((logits, new_boxes, queries))
+            boxes = jax.lax.stop_gradient(new_boxes)  # not the learnt first ones
         logits, boxes, queries = map(jnp.stack, zip(*stages, strict=True))
         return logits, boxes, queries
 
