@@ -86,6 +86,7 @@ def print_plan(config: ConfigDict, topology: str, make_predict: MakePredict) -> 
     for number, (rule, pictures) in enumerate(jobs, 1):
         progress(started, f"{number} of {len(jobs) + 1}: compiling a training step, {rule}, {pictures} pictures a chip")
         programs[rule, pictures] = describe(compile_train(config, plan_mesh(config, devices, rule), rule, pictures))
+        progress(started, f"  {programs[rule, pictures].memory / GIB:.2f} GiB a chip")
     progress(started, f"{len(jobs) + 1} of {len(jobs) + 1}: compiling an evaluation step")
     mesh = plan_mesh(config, devices, "replicated")
     evaluation = describe(compile_eval(config, mesh, make_predict))
