@@ -30,7 +30,7 @@ def run(config: ConfigDict, options: Options) -> str:
     rows = []
     for case, (cells, strides) in CASES.items():
         pyramid, boxes, picture = workload(config, options, strides)
-        candidates = {}
+        candidates: dict[str, Callable[[], object]] = {}
         for path in paths:
             candidates |= ours(path, pyramid, boxes, picture, strides, cells)
         candidates |= theirs(pyramid, boxes, picture, strides, cells)

@@ -5,6 +5,8 @@
 The floor is the FLOPs of forward and backward at the measured speed of one large matrix product.
 """
 
+from collections.abc import Callable
+
 import jax
 from flax import nnx
 from ml_collections import ConfigDict
@@ -45,7 +47,7 @@ def run(config: ConfigDict, options: Options) -> str:
             held[0], metrics = step(held[0], on_device)  # the old state's memory is given to the new one
             jax.block_until_ready(metrics)
 
-        candidates = {"training step": ours}
+        candidates: dict[str, Callable[[], object]] = {"training step": ours}
         notes = []
         if isinstance(peer, str):
             notes.append(f"No peer: {peer}.")
