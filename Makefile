@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Tests mostly wait for the compiler, which uses one core; what shares a fixture stays together.
+WORKERS := -n 2 --dist loadfile
 
 .PHONY: env demo test test-all lint
 
@@ -33,10 +35,10 @@ demo: $(INSTALLED)
 	$(BIN)/python launch.py --config=configs/synthetic_tiny.py --workdir=runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(WORKERS)
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
