@@ -15,6 +15,7 @@ from querypose_jax.training.preemption import Stopped
 
 GOOGLE = "0x1ae0"  # the PCI vendor of TPU chips
 JOIN_S = 300  # seconds that processes wait for each other at the start
+LEAVE_S = 1800  # and at the end: process 0 may still be drawing; one that dies is noticed by its heartbeat
 PEER_LOST = 4  # exit code
 LOST_SIGNS = ("gloo", "heartbeat", "coordination", "connection", "unavailable", "peer", "nccl", "deadline", "socket")
 
@@ -50,7 +51,7 @@ def join(coordinator: str | None, process_id: int | None, num_processes: int | N
             process_id,
             initialization_timeout=JOIN_S,
             heartbeat_timeout_seconds=heartbeat_s,
-            shutdown_timeout_seconds=heartbeat_s,
+            shutdown_timeout_seconds=LEAVE_S,
         )
     except (RuntimeError, ValueError) as error:
         where = f" at {coordinator}" if coordinator else ""
