@@ -151,4 +151,4 @@ def check_maps(golden, prefix, maps, tolerance, record_property):
             actual = features.mean((2, 3)) if match[2] == "_chmean" else features.std((2, 3))
         else:
             actual = features[:, :: -(-features.shape[1] // expected.shape[1])]
-        record_property(match[0], assert_close(actual, expected, tolerance * scale, what=match[0]) / scale)
+        record_property(match[0], float(assert_close(actual, expected, tolerance * scale, what=match[0]) / scale))
