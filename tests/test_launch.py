@@ -137,15 +137,15 @@ def test_a_picture_that_does_not_decode_is_one_line(fails, tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_one_line_in_every_mode(fails, imported, tmp_path):
-    other = "--config.model.dim=32"
+    other = ("--config.model.dim=32", "--config.model.backbone.width=32")
     data = f"--config.data.prepared={tmp_path}/data"
-    assert "another model" in fails(TINY, f"--workdir={imported}", "--mode=eval", other, data)
-    assert "model.dim is 16 there and 32 here" in fails(TINY, f"--workdir={imported}", other, data)
+    assert "another model" in fails(TINY, f"--workdir={imported}", "--mode=eval", *other, data)
+    assert "model.dim is 16 there and 32 here" in fails(TINY, f"--workdir={imported}", *other, data)
     run = f"--workdir={tmp_path}/run"
-    assert "another model" in fails(TINY, run, f"--config.init_from={imported}", other, data)
+    assert "another model" in fails(TINY, run, f"--config.init_from={imported}", *other, data)
     assert not list(tmp_path.glob("run/checkpoints/*"))
     predict = ["--mode=predict", f"--workdir={imported}", f"--input={tmp_path}", f"--output={tmp_path}/out"]
-    assert "another model" in fails(*predict, other)
+    assert "another model" in fails(*predict, *other)
 
 
 @pytest.mark.parametrize("mode", [["--mode=eval"], ["--mode=predict", "--input=x.jpg", "--output=out"]])

@@ -67,6 +67,8 @@ def check_model(config: ConfigDict) -> None:
     heads = config.model.heads
     for key in ("model.dim", "model.part_dim"):
         require(config_value(config, key) % heads == 0, config, key, f"must be a multiple of model.heads={heads}")
+    width = f"must equal model.dim={config.model.dim}: queries meet the pyramid's channels"
+    require(config.model.backbone.width == config.model.dim, config, "model.backbone.width", width)
     queries = config.model.num_proposals
     require(
         config.data.max_people <= queries,

@@ -241,7 +241,7 @@ def assert_close(actual, expected, absolute: float = 0.0, relative: float = 0.0,
     difference = np.abs(actual - expected).max(initial=0)
     limit = absolute + relative * np.abs(expected).max(initial=0)
     assert difference <= limit, f"{what}: differs by {difference:.3g}, allowed {limit:.3g}"
-    return difference
+    return float(difference)
 
 
 def relative_l2(actual, expected, floor: float = 1e-30) -> float:
