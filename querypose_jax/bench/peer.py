@@ -131,7 +131,7 @@ class Peer(PeerCode):
             total.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
             optimizer.step()
-            return float(total)
+            return total.item()
 
         return run
 
