@@ -61,7 +61,7 @@ RUN_BY = {
     "python launch.py --config=configs/coco_r50.py --mode=plan --topology=v5e:4x8":
         "tests/training/test_plan.py::test_a_plan_for_a_slice_is_printed_without_workdir_and_data",
     "python launch.py --config=configs/coco_r50.py --workdir=/mnt/data/runs/coco_r50 --config.data.root=/mnt/data/coco "
-    "--config.data.prepared=/tmp/prepared --config.data.batch_size=32": "needs a TPU slice and COCO",
+    "--config.data.prepared=/local/prepared --config.data.batch_size=32": "needs a TPU slice and COCO",
     "python launch.py --mode=eval --workdir=/mnt/data/runs/coco_r50": "needs COCO",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.data.root=/data/coco "
     "--config.data.batch_size=16": "needs eight GPUs and COCO",
