@@ -30,6 +30,7 @@ def backbone_names(config: ConfigDict, prefix: str = "backbone.") -> NameMap:
 
 
 def fpn_names(prefix: str) -> NameMap:
+    """The pyramid behind a ResNet or Swin (spec of the backbones, section 3)."""
     names: NameMap = {}
     for index, level in enumerate(LEVELS):
         names |= prefixed(("laterals", index), conv_names(f"{prefix}fpn_lateral{level}"))
@@ -53,6 +54,7 @@ def conv_norm_names(conv: str, norm: str) -> NameMap:
 
 
 def resnet_names(depth: int, prefix: str) -> NameMap:
+    """A ResNet trunk of 50 or 101 layers (section 3)."""
     names = prefixed(("stem",), conv_norm_names(f"{prefix}stem.conv1", f"{prefix}stem.conv1.norm"))
     for stage, blocks in enumerate(BLOCKS[depth]):
         for block in range(blocks):
@@ -110,6 +112,7 @@ def exchange_names(prefix: str, branches: int) -> NameMap:
 
 
 def swin_names(size: str, prefix: str) -> NameMap:
+    """A Swin trunk (section 5)."""
     depths = SIZES[size].depths
     names = prefixed(("patches", "proj"), conv_names(f"{prefix}patch_embed.proj"))
     names |= prefixed(("patches", "norm"), norm_names(f"{prefix}patch_embed.norm"))
@@ -125,6 +128,7 @@ def swin_names(size: str, prefix: str) -> NameMap:
 
 
 def swin_block_names(prefix: str) -> NameMap:
+    """One block of a Swin."""
     return (
         {("attention", "bias_table"): vector(f"{prefix}attn.relative_position_bias_table")}
         | prefixed(("attention", "qkv"), linear_names(f"{prefix}attn.qkv"))

@@ -57,6 +57,7 @@ def programs(config: ConfigDict, options: Options):
 
 
 def shapes(batch):
+    """Shapes and types of a batch, without its numbers."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
 
 
@@ -70,6 +71,7 @@ def measure(name: str, jitted, arguments) -> list[str]:
 
 
 def stages(jitted, arguments) -> tuple[list[float], jax.stages.Compiled]:
+    """Seconds to trace, lower and compile, and the compiled program."""
     marks = [time.perf_counter()]
     traced = jitted.trace(*arguments)
     marks.append(time.perf_counter())

@@ -64,10 +64,12 @@ def weights(config: ConfigDict, workdir: str | None) -> tuple[nnx.GraphDef, nnx.
 
 
 def predict_of(graphdef: nnx.GraphDef, pruning: Pruning | None) -> Callable:
+    """`predict(state, batch) -> Poses` of a model taken apart, to be traced."""
     return lambda state, batch: nnx.merge(graphdef, state).predict(batch, pruning)
 
 
 def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
+    """A candidate that returns when the poses are there."""
     return lambda: jax.block_until_ready(compiled(state, batch))
 
 

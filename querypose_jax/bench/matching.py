@@ -38,6 +38,7 @@ def run(config: ConfigDict, options: Options) -> str:
 
 
 def candidates(cost: np.ndarray, is_person: np.ndarray) -> dict:
+    """scipy alone and both solvers on cost [B, N, G] and is_person [B, G]."""
     on_device = jnp.asarray(cost), jnp.asarray(is_person)
 
     def alone() -> None:

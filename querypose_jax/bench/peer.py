@@ -51,6 +51,7 @@ class PeerCode:
         return True
 
     def wait(self) -> None:
+        """Returns when the device has done what it was told."""
         if self.device == "cuda":
             self.torch.cuda.synchronize()
 
@@ -136,6 +137,8 @@ class Peer(PeerCode):
         return run
 
     def targets(self, batch: Batch, sizes: list[tuple[int, int]]) -> list[dict]:
+        """The people of a batch as the peer takes them: one dict per picture, network pixels."""
+
         def tensor(array, dtype=np.float32):
             return self.torch.tensor(np.asarray(array, dtype), device=self.device)
 

@@ -59,6 +59,8 @@ def workload(config: ConfigDict, options: Options, strides) -> tuple[list, jax.A
 
 
 def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
+    """One path of ours, forward and with the gradient of the pyramid."""
+
     def forward(pyramid):
         return roi_align(pyramid, boxes, picture, strides, cells, path)
 
@@ -114,6 +116,7 @@ def floor_seconds(pyramid: list, boxes: jax.Array, cells: int) -> dict[str, floa
 
 
 def as_rows(case: str, times: dict[str, Times], floor: dict[str, float]) -> list[list[str]]:
+    """Rows of the table: seconds against the floor and against the peer the same way."""
     rows = []
     for name, t in times.items():
         way = name.split(" ", 1)[1]
