@@ -13,15 +13,24 @@ STEM = 24
 CHANNELS = (48, 96, 128, 192)  # of C2..C5
 
 
+def batch_norm(channels: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.BatchNorm:
+    """Trainable batch norm over the whole batch, its running statistics as wide as its parameters.
+
+    Flax starts them in float32 whatever the parameters are; a float64 model would then round what it measures.
+    """
+    wide = at_least_float32(dtype)
+    norm = nnx.BatchNorm(channels, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=wide, rngs=rngs)
+    for statistic in (norm.mean, norm.var):
+        statistic.set_value(statistic.get_value().astype(wide))
+    return norm
+
+
 class ConvBatchNorm(nnx.Module):
     """3x3 or 1x1 convolution without bias and trainable batch norm over the whole batch."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
-        param_dtype = at_least_float32(dtype)
         self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=he_normal, stride=stride)
-        self.norm = nnx.BatchNorm(
-            fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
-        )
+        self.norm = batch_norm(fan_out, dtype, rngs)
 
     def __call__(self, x: Float[Array, "B h w _"], train: bool) -> Float[Array, "B _ _ _"]:
         return self.norm(self.conv(x), use_running_average=not train)
@@ -34,12 +43,9 @@ class Stem(nnx.Module):
     """
 
     def __init__(self, fan_out: int, dtype: jnp.dtype, rngs: Rngs):
-        param_dtype = at_least_float32(dtype)
         self.dtype = dtype
-        self.kernel = nnx.Param(he_normal(rngs.params(), (27, fan_out), param_dtype))
-        self.norm = nnx.BatchNorm(
-            fan_out, momentum=0.9, epsilon=NORM_EPSILON, dtype=dtype, param_dtype=param_dtype, rngs=rngs
-        )
+        self.kernel = nnx.Param(he_normal(rngs.params(), (27, fan_out), at_least_float32(dtype)))
+        self.norm = batch_norm(fan_out, dtype, rngs)
 
     def __call__(self, x: Float[Array, "B H W 3"], train: bool) -> Float[Array, "B H//2 W//2 C"]:
         height, width = x.shape[1:3]
