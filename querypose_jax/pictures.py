@@ -11,6 +11,8 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
 
 CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
+# The only formats that are opened. Pillow knows more, and hands some of them to other programs (EPS to Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 JPEG_QUALITY = 92  # of drawn pictures; below 90 thin coloured limbs smear
 
 
@@ -26,16 +28,47 @@ def read_picture(source: str | Path | bytes, name: str = "") -> Image.Image:
         name: what to call the picture in an error message, where source is bytes.
 
     Raises:
-        PictureError: the file is missing, is no picture or is truncated.
+        PictureError: the file is missing, of none of FORMATS, damaged, or larger than PIL.Image.MAX_IMAGE_PIXELS, which
+            a small file can be made to say (a decompression bomb).
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
+    too_large = f"{name}: has more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels; scale it down"
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+            if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+                raise PictureError(too_large)
+            return as_rgb(picture)
     except FileNotFoundError:
         raise PictureError(f"{name}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise PictureError(f"{name}: cannot be decoded as a picture ({error}); replace or remove the file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureError(too_large) from None
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise PictureError(f"{name}: cannot be decoded as a picture ({known}); replace or remove the file") from None
+    except Exception as error:  # damaged files fail in every way there is
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(f"{name}: cannot be decoded as a picture ({said}); replace or remove the file") from None
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """A picture upright (its EXIF orientation applied) in 8-bit RGB.
+
+    Grayscale, palette and CMYK are converted, transparency is left out. Of 16 bits the upper 8 stay: Pillow's own
+    conversion would turn everything above 255 white.
+
+    Raises:
+        ValueError: pixels are floats, whose range nobody knows.
+    """
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "I" or upright.mode.startswith("I;16"):
+        upright = Image.fromarray((np.clip(np.asarray(upright, np.int32), 0, 2**16 - 1) >> 8).astype(np.uint8))
+    if upright.mode == "P" and isinstance(upright.info.get("transparency"), bytes):
+        upright = upright.convert("RGBA")  # the way that Pillow does not warn about
+    return upright.convert("RGB")
 
 
 def write_jpeg(path: Path, picture: Image.Image) -> None:
@@ -49,14 +82,14 @@ def resized_shape(height: int, width: int, short: int, longest: float) -> tuple[
 
     The rule of the released pipeline, rounding included: the short side becomes exactly `short`, the other one is
     scaled as a float; if the larger exceeds the limit both shrink; then int(v + 0.5). In squares the width is the short
-    side.
+    side. One pixel at least stays, which the release does not see to.
     """
     scale = short / min(height, width)
     new_h, new_w = (short, scale * width) if height < width else (scale * height, short)
     if max(new_h, new_w) > longest:
         shrink = longest / max(new_h, new_w)
         new_h, new_w = new_h * shrink, new_w * shrink
-    return int(new_h + 0.5), int(new_w + 0.5)
+    return max(int(new_h + 0.5), 1), max(int(new_w + 0.5), 1)
 
 
 def resize(picture: Image.Image, height: int, width: int) -> Image.Image:

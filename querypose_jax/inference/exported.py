@@ -105,7 +105,7 @@ def network_size(height: int, width: int, short: int, longest: float) -> tuple[i
     if max(new_h, new_w) > longest:
         shrink = longest / max(new_h, new_w)
         new_h, new_w = new_h * shrink, new_w * shrink
-    return int(new_h + 0.5), int(new_w + 0.5)
+    return max(int(new_h + 0.5), 1), max(int(new_w + 0.5), 1)
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.pictures import PictureError, as_rgb, read_picture
 
 PictureSource = str | os.PathLike | bytes | np.ndarray | Image.Image
 """One picture: a path, the bytes of a file, RGB pixels (uint8 H W 3), or a Pillow picture."""
@@ -77,7 +77,7 @@ def open_picture(source: PictureSource) -> tuple[str, Image.Image]:
     if isinstance(source, bytes):
         return "", read_picture(source)
     if isinstance(source, Image.Image):
-        return "", ImageOps.exif_transpose(source).convert("RGB")
+        return "", as_rgb(source)
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or source.size == 0:
             raise UserError(f"array of shape {source.shape} and dtype {source.dtype}: need RGB pixels, uint8 [H, W, 3]")
