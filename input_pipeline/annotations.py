@@ -37,7 +37,8 @@ class Annotations:
     is_crowd: np.ndarray
     """bool [O]"""
     is_target: np.ndarray
-    """bool [O]; what is trained on: no crowd, and no polygon of fewer than three points. Scoring keeps the others."""
+    """bool [O]; what is trained on: no crowd, no polygon of fewer than three points, no box without area.
+    Scoring keeps the others."""
     category_id: np.ndarray
     """int32 [O], as in the file."""
     label: np.ndarray

@@ -16,9 +16,10 @@ from ml_collections import ConfigDict
 from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
 from input_pipeline.charts import bar_chart
 from input_pipeline.coco_file import find_problems, index_of_content
-from input_pipeline.findings import Finding, find_in_annotations, find_in_pictures, finding
+from input_pipeline.findings import Finding, consequence, find_in_annotations, find_in_pictures, finding
 from input_pipeline.loader import FILES, open_split
-from input_pipeline.split_files import TRAINING_SPLITS, SplitFiles, read_content
+from input_pipeline.skipping import NO_NUMBERS, is_too_much, may_skip
+from input_pipeline.split_files import SplitFiles, read_content
 from input_pipeline.statistics import describe, describe_plan
 from querypose_jax import command_line
 from querypose_jax.files import write_json
@@ -58,9 +59,9 @@ def look_at(config: ConfigDict, split: str) -> tuple[Annotations, list[Finding]]
     files = FILES[data.name](data, split, get_skeleton(data.skeleton))
     annotations, problems = usable_part(files)
     findings = problems + find_in_annotations(annotations, data.max_people)
-    if split in TRAINING_SPLITS:
+    if may_skip(split):
         annotations = select_pictures(annotations, np.flatnonzero(targets_per_picture(annotations)))
-    return annotations, findings + find_in_pictures(annotations, files.pictures, data.workers)
+    return annotations, findings + find_in_pictures(annotations, files.pictures, data.workers, may_skip(split))
 
 
 def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
@@ -72,10 +73,16 @@ def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
         f"{kind}s": [entry for place, entry in enumerate(content[f"{kind}s"]) if (kind, place) not in broken]
         for kind in ("image", "annotation")
     }
+    remedy, no_numbers = "correct or remove it", [p.message for p in found if p.is_number]
     report = [
-        finding(f"unusable {kind}", (p.message for p in found if p.kind == kind), "correct or remove it", stops=True)
+        finding(
+            f"unusable {kind}", (p.message for p in found if p.kind == kind and not p.is_number), remedy, stops=True
+        )
         for kind in ("image", "annotation")
     ]
+    skips = may_skip(files.split)
+    stops = not skips or is_too_much(len(no_numbers), len(content["annotations"]))
+    report.append(finding(NO_NUMBERS, no_numbers, consequence(remedy, stops, skips), stops))
     return index_of_content(content | kept, files.skeleton, files.categories), [f for f in report if f.times]
 
 

@@ -1,14 +1,17 @@
 """Annotation files in COCO form -> the annotation index, with every surprise named."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
 
 from input_pipeline.annotations import Annotations
 from querypose_jax.errors import UserError
+from querypose_jax.pictures import LARGEST_PICTURE
 from querypose_jax.skeletons import Skeleton
 
 IMAGE_KEYS = ("id", "file_name", "height", "width")
@@ -20,6 +23,9 @@ DEFAULTS: dict[str, Callable[[dict], float]] = {  # what an annotation may lack,
     "num_keypoints": lambda entry: _labelled(entry["keypoints"]),
 }
 LARGEST_ID = {"image": 2**31 - 1, "annotation": 2**63 - 1}  # a batch holds image ids as int32
+LARGEST_NUMBER = 1e9  # of a coordinate or an area: their products and sums stay finite in float32
+LARGEST_CROWD = 1000  # annotations of a picture; the most crowded public pictures have about 400 people
+LONGEST_NAME = 1024  # characters of a file name: the index gives every name the room of the longest
 
 
 class Problem(NamedTuple):
@@ -30,6 +36,8 @@ class Problem(NamedTuple):
     place: int
     """Its place in that list."""
     message: str
+    is_number: bool = False
+    """Only a coordinate or an area that is NaN, infinite or absurd: training can do without this annotation."""
 
 
 def read_json(path: Path, is_labelled: bool = True) -> dict:
@@ -40,8 +48,8 @@ def read_json(path: Path, is_labelled: bool = True) -> dict:
     """
     try:
         content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); download or export it again") from None
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, lists in lists without end
+        raise UserError(f"{path}: is not JSON ({short(error)}); download or export it again") from None
     if isinstance(content, dict) and not is_labelled:
         content["annotations"] = []
     if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ("images", "annotations")):
@@ -70,7 +78,7 @@ def prepared_content(content: dict, path: Path, categories: tuple[str, ...], may
             raise UserError(f"{path}: has no category {category!r}; it has {', '.join(map(str, names)) or 'none'}")
     if categories:
         unwanted = {category["id"] for category in listed} - {names[category] for category in categories}
-        content["annotations"] = [e for e in content["annotations"] if _category_of(e) not in unwanted]
+        content["annotations"] = [e for e in content["annotations"] if not _is_of(e, unwanted)]
     for entry in content["annotations"]:
         if isinstance(entry, dict) and {"bbox", "keypoints"} <= entry.keys():
             entry |= {key: DEFAULTS[key](entry) for key in may_lack if key not in entry}
@@ -80,19 +88,27 @@ def prepared_content(content: dict, path: Path, categories: tuple[str, ...], may
 def find_problems(content: dict, skeleton: Skeleton) -> Iterator[Problem]:
     """Everything that keeps a file from being read, entry by entry."""
     known: dict[str, set[int]] = {"image": set(), "annotation": set()}
+    crowd: Counter[int] = Counter()
     categories = {category["id"] for category in content.get("categories", [])}
     for kind, keys in (("image", IMAGE_KEYS), ("annotation", OBJECT_KEYS)):
         for place, entry in enumerate(content[f"{kind}s"]):
-            message = _key_problem(entry, keys, known[kind], LARGEST_ID[kind])
+            message, is_number = _key_problem(entry, keys, known[kind], LARGEST_ID[kind]), False
             if not message:
                 known[kind].add(entry["id"])
                 is_image = kind == "image"
                 message = _image_problem(entry) if is_image else _object_problem(entry, known["image"], skeleton)
                 if not is_image and not message and categories and entry["category_id"] not in categories:
-                    listed = ", ".join(map(str, sorted(categories)))
-                    message = f" (id {entry['id']}) is of category {entry['category_id']!r}, the file has {listed}"
+                    listed = short(", ".join(map(str, sorted(categories))))
+                    message = f" (id {entry['id']}) is of category {short(entry['category_id'])}, the file has {listed}"
+                if not is_image and not message:
+                    crowd[entry["image_id"]] += 1
+                    if crowd[entry["image_id"]] > LARGEST_CROWD:
+                        message = f" (id {entry['id']}) is beyond the {LARGEST_CROWD} that a picture may have"
+                if not is_image and not message:
+                    message = _number_problem(entry, skeleton)
+                    is_number = bool(message)
             if message:
-                yield Problem(kind, place, f"{kind} number {place}{message}")
+                yield Problem(kind, place, f"{kind} number {place}{message}", is_number)
 
 
 def _key_problem(entry: object, keys: tuple[str, ...], known: set[int], largest: int) -> str:
@@ -100,7 +116,7 @@ def _key_problem(entry: object, keys: tuple[str, ...], known: set[int], largest:
     if missing:
         return f" lacks {missing[0]!r} (wanted are {', '.join(keys)})"
     if not isinstance(entry["id"], int) or not 0 <= entry["id"] <= largest or entry["id"] in known:
-        return f" has the id {entry['id']!r}; ids must be integers from 0 to {largest}, each used once"
+        return f" has the id {short(entry['id'])}; ids must be integers from 0 to {largest}, each used once"
     return ""
 
 
@@ -109,24 +125,62 @@ def _image_problem(image: dict) -> str:
     is_good = all(isinstance(side, int) and side > 0 for side in sides) and isinstance(image["file_name"], str)
     if not is_good:
         return f" (id {image['id']}) needs a file name and a height and width of whole pixels"
+    if math.prod(sides) > LARGEST_PICTURE:
+        return f" (id {image['id']}) has more than {LARGEST_PICTURE:,} pixels"
+    if not is_inside(image["file_name"]):
+        return f" (id {image['id']}): file name {short(image['file_name'])} must be a path inside of the picture folder"
     if "crowdIndex" in image and not _is_numbers([image["crowdIndex"]], 1):
         return f" (id {image['id']}): crowdIndex must be a number"
     return ""
 
 
 def _object_problem(entry: dict, images: set[int], skeleton: Skeleton) -> str:
-    if entry["image_id"] not in images:
-        return f" (id {entry['id']}) belongs to image {entry['image_id']!r}, which the file does not list"
-    if not _is_numbers(entry["bbox"], 4):
-        return f" (id {entry['id']}): bbox must be four finite numbers x, y, w, h"
-    if not _is_numbers(entry["keypoints"], 3 * skeleton.num_keypoints):
-        wanted = f"{3 * skeleton.num_keypoints} finite numbers, x, y, visibility of each joint of {skeleton.name!r}"
-        return f" (id {entry['id']}): keypoints must be {wanted}"
-    if not _is_numbers([entry["area"], entry["num_keypoints"], entry["iscrowd"], entry["category_id"]], 4):
+    """What is wrong with the form of an annotation; that its coordinates are finite is another matter."""
+    if not isinstance(entry["image_id"], int) or entry["image_id"] not in images:
+        return f" (id {entry['id']}) belongs to image {short(entry['image_id'])}, which the file does not list"
+    if not _is_listed(entry["bbox"], 4):
+        return _wanted_box(entry)
+    if not _is_listed(entry["keypoints"], 3 * skeleton.num_keypoints):
+        return _wanted_keypoints(entry, skeleton)
+    whole = [entry["num_keypoints"], entry["iscrowd"], entry["category_id"]]
+    if not _is_listed([entry["area"]], 1) or not _is_numbers(whole, 3):
         return f" (id {entry['id']}): area, num_keypoints, iscrowd and category_id must be numbers"
     if not 0 <= entry["num_keypoints"] <= skeleton.num_keypoints:
         return f" (id {entry['id']}): num_keypoints is {entry['num_keypoints']}, not 0 to {skeleton.num_keypoints}"
     return ""
+
+
+def _number_problem(entry: dict, skeleton: Skeleton) -> str:
+    if not _is_numbers(entry["bbox"], 4):
+        return _wanted_box(entry)
+    if not _is_numbers(entry["keypoints"], None):
+        return _wanted_keypoints(entry, skeleton)
+    return "" if _is_numbers([entry["area"]], 1) else f" (id {entry['id']}): area must be a finite number"
+
+
+def _wanted_box(entry: dict) -> str:
+    return f" (id {entry['id']}): bbox must be four finite numbers x, y, w, h"
+
+
+def _wanted_keypoints(entry: dict, skeleton: Skeleton) -> str:
+    wanted = f"{3 * skeleton.num_keypoints} finite numbers, x, y, visibility of each joint of {skeleton.name!r}"
+    return f" (id {entry['id']}): keypoints must be {wanted}"
+
+
+def is_inside(name: str) -> bool:
+    """True for the name of a file that is printable and cannot leave the folder it is relative to."""
+    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        return False
+    kinds = (PurePosixPath(name), PureWindowsPath(name))
+    return not any(path.is_absolute() or path.drive or path.root or ".." in path.parts for path in kinds)
+
+
+def short(value: object) -> str:
+    """A value or an error in at most 80 characters of one line."""
+    text = " ".join(
+        (value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value)).split()
+    )
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] = ()) -> Annotations:
@@ -148,6 +202,7 @@ def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] 
     counts = np.bincount(np.array([row_of[entry["image_id"]] for entry in objects], int), minlength=len(images))
     crowd = np.array([entry["iscrowd"] for entry in objects], bool)
     degenerate = np.array([_is_degenerate(entry.get("segmentation")) for entry in objects], bool)
+    has_area = np.array([min(entry["bbox"][2:]) > 0 for entry in objects], bool)
 
     def column(key: str, dtype: type, shape: tuple[int, ...] = ()) -> np.ndarray:
         return np.array([entry[key] for entry in objects], dtype).reshape(-1, *shape)
@@ -161,7 +216,7 @@ def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] 
         bbox=column("bbox", np.float64, (4,)),
         area=column("area", np.float64),
         is_crowd=crowd,
-        is_target=~crowd & ~degenerate,
+        is_target=~crowd & ~degenerate & has_area,
         category_id=column("category_id", np.int32),
         label=np.array([label_of[entry["category_id"]] for entry in objects], np.int32),
         keypoints=column("keypoints", np.float64, (skeleton.num_keypoints, 3)),
@@ -179,11 +234,14 @@ def _crowd_index(images: list[dict]) -> np.ndarray | None:
 
 
 def _is_category(category: dict) -> bool:
-    return isinstance(category.get("id"), int) and isinstance(category.get("name"), str)
+    number = category.get("id")
+    return isinstance(number, int) and abs(number) <= LARGEST_NUMBER and isinstance(category.get("name"), str)
 
 
-def _category_of(entry: object) -> object:
-    return entry.get("category_id") if isinstance(entry, dict) else None
+def _is_of(entry: object, categories: set[int]) -> bool:
+    """An annotation of one of the categories."""
+    number = entry.get("category_id") if isinstance(entry, dict) else None
+    return isinstance(number, int | float) and number in categories
 
 
 def _labelled(keypoints: object) -> int:
@@ -191,15 +249,21 @@ def _labelled(keypoints: object) -> int:
     return sum(v > 0 for v in keypoints[2::3]) if _is_numbers(keypoints, None) else 0
 
 
-def _is_numbers(values: object, count: int | None) -> bool:
-    """A list of `count` (None: any number of) finite numbers."""
+def _is_listed(values: object, count: int | None) -> bool:
+    """A list of `count` (None: any number of) numbers, which may be NaN or infinite."""
     if not isinstance(values, list) or (count is not None and len(values) != count):
         return False
-    return all(isinstance(v, int | float) for v in values) and bool(np.isfinite(values).all())
+    return all(isinstance(v, int | float) for v in values)
+
+
+def _is_numbers(values: object, count: int | None) -> bool:
+    """A list of `count` (None: any number of) numbers up to LARGEST_NUMBER (NaN is not)."""
+    return _is_listed(values, count) and all(abs(v) <= LARGEST_NUMBER for v in values)
 
 
 def _is_degenerate(segmentation: object) -> bool:
     """Official: polygons are given and none has three points (a run-length code is kept)."""
     if not isinstance(segmentation, list) or not segmentation:
         return False
-    return not any(len(polygon) % 2 == 0 and len(polygon) >= 6 for polygon in segmentation)
+    polygons = [polygon for polygon in segmentation if isinstance(polygon, list)]
+    return not any(len(polygon) % 2 == 0 and len(polygon) >= 6 for polygon in polygons)

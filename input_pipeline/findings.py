@@ -1,5 +1,6 @@
 """What is wrong or unusual in a data set, per kind: how often, where first, and what the pipeline makes of it."""
 
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from input_pipeline.annotations import Annotations, targets_per_picture
-from querypose_jax.pictures import PictureError, read_picture
+from input_pipeline.skipping import LARGEST_SHARE, OTHER_SIZE, UNREADABLE, is_too_much
+from input_pipeline.transforms import LARGEST_CROPPED_ASPECT
+from querypose_jax.pictures import FORMATS, PictureError, read_picture
 
 NUM_EXAMPLES = 3
 EXIF_ORIENTATION = 0x0112  # tag; 1 = upright
@@ -64,8 +67,8 @@ def find_in_annotations(annotations: Annotations, max_people: int) -> list[Findi
     used = "used as it is"
     found = [
         finding("crowd", objects(a.is_crowd), "not trained on; ignored in evaluation"),
-        finding("polygon of fewer than three points", objects(is_person & ~a.is_target), "not trained on"),
-        finding("box without width or height", objects(is_empty), "not trained on; kept in evaluation"),
+        finding("polygon of fewer than three points", objects(is_person & ~a.is_target & ~is_empty), "not trained on"),
+        finding("box without width or height, or negative", objects(is_empty), "not trained on; kept in evaluation"),
         finding("box outside of the picture", objects(is_outside), "not trained on; kept in evaluation"),
         finding("box leaves the picture by more than a pixel", objects(leaves & ~is_outside), "clipped in training"),
         finding("area of zero or less", objects(a.area <= 0), f"{used}: nothing can match it in evaluation"),
@@ -100,6 +103,11 @@ def find_in_annotations(annotations: Annotations, max_people: int) -> list[Findi
         ),
         finding(f"short side below {SMALLEST_SIDE} pixels", pictures(short < SMALLEST_SIDE), "enlarged"),
         finding(f"longer than {LARGEST_ASPECT:g} times its width", pictures(long > LARGEST_ASPECT * short), "resized"),
+        finding(
+            f"longer than {LARGEST_CROPPED_ASPECT} times its width",
+            pictures(long > LARGEST_CROPPED_ASPECT * short),
+            "never cropped in training: enlarging it first would take too much memory",
+        ),
     ]
     return [f for f in found if f.times]
 
@@ -111,6 +119,13 @@ def _is_repeated(owners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     if len(keys):
         repeated[np.unique(keys, axis=0, return_index=True)[1]] = False
     return repeated
+
+
+def consequence(remedy: str, stops: bool, skips: bool) -> str:
+    """What happens to things that cannot be used, in words."""
+    if not stops:
+        return f"left out of training and counted; {remedy} to keep it"
+    return f"{remedy}; at most {LARGEST_SHARE:.0%} of a training split are left out" if skips else remedy
 
 
 class PictureFacts(NamedTuple):
@@ -128,15 +143,22 @@ def inspect_picture(path: Path) -> PictureFacts:
     try:
         content = path.read_bytes()
         size = read_picture(content, name=path.name).size
-    except (PictureError, OSError) as error:
+    except (PictureError, OSError, ValueError) as error:  # ValueError: a name that no file can have
         return PictureFacts(str(error), None, "", "", False)
-    with Image.open(path) as picture:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         is_turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
         return PictureFacts("", size[::-1], picture.mode, str(picture.format), is_turned)
 
 
-def find_in_pictures(annotations: Annotations, folder: Path, workers: int) -> list[Finding]:
-    """Decodes every picture of the index; kinds that do not occur are left out."""
+def find_in_pictures(annotations: Annotations, folder: Path, workers: int, skips: bool = False) -> list[Finding]:
+    """Decodes every picture of the index; kinds that do not occur are left out.
+
+    Args:
+        annotations: index of a split.
+        folder: of its pictures.
+        workers: threads that read and decode.
+        skips: whether the split does without what cannot be used (see skipping.py).
+    """
     names, sizes = annotations.file_name.tolist(), [tuple(size) for size in annotations.size.tolist()]
     progress = {"total": len(names), "desc": f"reading {folder.name}", "unit": " pictures", "mininterval": 1}
     with ThreadPoolExecutor(workers) as pool:
@@ -145,13 +167,15 @@ def find_in_pictures(annotations: Annotations, folder: Path, workers: int) -> li
     wrong = [(n, f.size, s) for n, f, s in seen if f.size and f.size != s]
     others = sorted({path.name for path in folder.iterdir()} - set(names)) if folder.is_dir() else []
     twice = [name for name, count in Counter(names).items() if count > 1]
+    errors = [f.error for f in facts if f.error]
+    stops = not skips or is_too_much(len(errors) + len(wrong), len(names))
     found = [
-        finding("picture that cannot be read", (f.error for _, f, _ in seen if f.error), "replace the file", True),
+        finding(UNREADABLE, errors, consequence("replace the file", stops, skips), stops),
         finding(
-            "picture of another size than the annotation file says",
+            OTHER_SIZE,
             (f"{n}: {size[0]} x {size[1]}, not {s[0]} x {s[1]} (h x w)" for n, size, s in wrong),
-            "correct the annotation file",
-            True,
+            consequence("correct the annotation file", stops, skips),
+            stops,
         ),
         finding("EXIF orientation", (n for n, f, _ in seen if f.is_turned), "applied: the picture is turned upright"),
         finding("not RGB", (f"{n} ({f.mode})" for n, f, _ in seen if f.mode not in ("", "RGB")), "converted to RGB"),

@@ -31,7 +31,8 @@ from input_pipeline.annotations import (
 )  # fmt: skip
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
 from input_pipeline.prepare import open_prepared, prepare
-from input_pipeline.split_files import TRAINING_SPLITS, SplitFiles, check_split, data_key, read_split
+from input_pipeline.skipping import Skipped, load_skipped, may_skip
+from input_pipeline.split_files import SplitFiles, check_split, data_key, usable_split
 from input_pipeline.targets import make_batch
 from input_pipeline.transforms import transform_picture
 from querypose_jax.errors import UserError
@@ -60,6 +61,8 @@ class Split:
     """Row -> the bytes of its picture file."""
     is_labelled: bool = True
     """False where there is nothing to score predictions with."""
+    skipped: tuple[Skipped, ...] = ()
+    """What was left out of a training split when it was prepared."""
 
     def ground_truth(self) -> dict:
         """COCO-format dict of the whole split, for pycocotools."""
@@ -90,16 +93,17 @@ def open_split(config: ConfigDict, split: str) -> Split:
     folder = Path(data.prepared or DEFAULT_PREPARED) / f"{data.name}-{split}-{key}"
     prepare(folder, make_builder)
     annotations, read = open_prepared(folder)
+    skipped = load_skipped(folder)
     if len(annotations.category_ids) != config.model.num_classes:
         names = ", ".join(annotations.category_names)
         raise UserError(
             f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
         )
-    if split in TRAINING_SPLITS and data.largest_people:
+    if may_skip(split) and data.largest_people:
         rows = pictures_with_largest_people(annotations, data.largest_people)
         annotations, read_any = select_pictures(annotations, rows), read
-        return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]))
-    return Split(folder.name, annotations, skeleton, read, is_labelled)
+        return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]), skipped=skipped)
+    return Split(folder.name, annotations, skeleton, read, is_labelled, skipped)
 
 
 def _synthetic_source(data: ConfigDict, split: str) -> Source:
@@ -115,8 +119,14 @@ def _synthetic_source(data: ConfigDict, split: str) -> Source:
 
 def _file_source(files: SplitFiles, workers: int) -> Source:
     def make_builder(folder: Path) -> coco.CocoKeypoints:
+        annotations, skipped = usable_split(files)
         return coco.CocoKeypoints(
-            annotations=read_split(files), pictures=files.pictures, split=files.split, workers=workers, data_dir=folder
+            annotations=annotations,
+            pictures=files.pictures,
+            split=files.split,
+            workers=workers,
+            skipped=skipped,
+            data_dir=folder,
         )
 
     return data_key(files), make_builder

@@ -7,6 +7,7 @@ renamed when complete, so that whatever carries the final name can be trusted; a
 import fcntl
 import io
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from input_pipeline import skipping
 from input_pipeline.annotations import Annotations, load_annotations, save_annotations
 
 INDEX_FILE = "annotations.npz"
@@ -24,7 +26,8 @@ def prepare(folder: Path, make_builder: Callable[[Path], tfds.core.GeneratorBase
 
     Args:
         folder: final place; its name must identify the data.
-        make_builder: makes the builder that writes below a given folder; has `.annotations` once it has written.
+        make_builder: makes the builder that writes below a given folder; has `.annotations` and `.skipped` once it has
+            written.
     """
     if folder.is_dir():
         return
@@ -41,7 +44,11 @@ def prepare(folder: Path, make_builder: Callable[[Path], tfds.core.GeneratorBase
                 builder.download_and_prepare(file_format="array_record")
             shutil.rmtree(partial / "downloads", ignore_errors=True)
             save_annotations(builder.annotations, partial / INDEX_FILE)
+            skipping.save_skipped(builder.skipped, partial)
             partial.rename(folder)
+            if builder.skipped:
+                text = f"{folder.name}: {skipping.as_text(builder.skipped)} (listed in {folder / skipping.FILE})"
+                print(text, file=sys.stderr)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

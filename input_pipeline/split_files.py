@@ -10,10 +10,9 @@ import numpy as np
 from input_pipeline import schema
 from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
 from input_pipeline.coco_file import find_problems, index_of_content, prepared_content, read_json
+from input_pipeline.skipping import NO_NUMBERS, Skipped, may_skip, refuse_too_much
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import Skeleton
-
-TRAINING_SPLITS = ("train", "trainval")  # keep only pictures that have something to train on (official)
 
 
 class SplitFiles(NamedTuple):
@@ -68,27 +67,40 @@ def read_content(files: SplitFiles) -> dict:
 
 
 def read_split(files: SplitFiles) -> Annotations:
-    """The index of the records of a split.
+    """The index of the records of a split; see `usable_split`."""
+    return usable_split(files)[0]
+
+
+def usable_split(files: SplitFiles) -> tuple[Annotations, list[Skipped]]:
+    """The index of the records of a split, and the annotations that training does without.
 
     Raises:
-        UserError: an entry that cannot be used, no pictures, or, for training, nobody on any of them.
+        UserError: an entry that cannot be used, more of those to do without than skipping.LARGEST_SHARE, no pictures,
+            or, for training, nobody on any of them.
     """
     shown = " + ".join(map(str, files.annotations))
     content = read_content(files)
+    places, skipped = set(), []
     for problem in find_problems(content, files.skeleton):
-        raise UserError(f"{shown}: {problem.message}; input_pipeline.check lists all such entries")
+        message = f"{shown}: {problem.message}"
+        if not (problem.is_number and may_skip(files.split)):
+            raise UserError(f"{message}; input_pipeline.check lists all such entries")
+        places.add(problem.place)
+        skipped.append(Skipped(NO_NUMBERS, message))
+    refuse_too_much(skipped, len(content["annotations"]), "annotations")
+    content["annotations"] = [e for place, e in enumerate(content["annotations"]) if place not in places]
     if not content["images"]:
         raise UserError(f"{shown}: lists no pictures, the split {files.split!r} is empty; name another file")
-    return kept_pictures(index_of_content(content, files.skeleton, files.categories), files)
+    return kept_pictures(index_of_content(content, files.skeleton, files.categories), files), skipped
 
 
 def kept_pictures(annotations: Annotations, files: SplitFiles) -> Annotations:
-    """All pictures of a split, of a training split those that have something to train on.
+    """All pictures of a split, of a training split those that have something to train on (official).
 
     Raises:
         UserError: there is nothing to train on.
     """
-    if files.split not in TRAINING_SPLITS:
+    if not may_skip(files.split):
         return annotations
     rows = np.flatnonzero(targets_per_picture(annotations))
     if not len(rows):

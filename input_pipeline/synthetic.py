@@ -28,6 +28,7 @@ class SyntheticPeople(tfds.core.GeneratorBasedBuilder):
     def __init__(self, *, settings: ConfigDict, split: str, **kwargs):
         self.settings, self.split = settings, split
         self.drawings: list[people.Drawing] = []
+        self.skipped = ()  # drawings can always be used
         super().__init__(**kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:

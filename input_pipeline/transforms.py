@@ -16,6 +16,8 @@ from querypose_jax.skeletons import Skeleton
 
 DRAWS = 8  # uniform numbers per sample that draw_geometry consumes
 NO_LIMIT = float("inf")  # for the longest side of the resize before a crop
+# Of pictures that are cropped: with the short side at 600 pixels a longer one would take more than 100 MB on the way.
+LARGEST_CROPPED_ASPECT = 100
 EMPTY_SIDE = 1e-5  # pixels; a clipped box this thin is gone (official)
 
 
@@ -46,7 +48,8 @@ def draw_geometry(uniform: np.ndarray, sizes: np.ndarray, data: ConfigDict) -> G
         sizes: int [S, 2], h, w of the pictures.
         data: config.data (flip, crop, crop_short_sides, crop_sides, short_sides, longest_side).
     """
-    flip, crop = uniform[:, 0] < data.flip, uniform[:, 1] < data.crop
+    is_thin = sizes.max(-1) > LARGEST_CROPPED_ASPECT * sizes.min(-1)
+    flip, crop = uniform[:, 0] < data.flip, (uniform[:, 1] < data.crop) & ~is_thin
     crop_short = _choose(uniform[:, 2], data.crop_short_sides)
     short = _choose(uniform[:, 7], data.short_sides)
     resized = np.array([resized_shape(h, w, s, NO_LIMIT) for (h, w), s in zip(sizes.tolist(), crop_short, strict=True)])

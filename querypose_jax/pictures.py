@@ -11,6 +11,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
 
 CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
+LARGEST_PICTURE = 89_478_485  # pixels; Pillow's own limit, 256 MiB of RGB
 # The only formats that are opened. Pillow knows more, and hands some of them to other programs (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 JPEG_QUALITY = 92  # of drawn pictures; below 90 thin coloured limbs smear
@@ -28,14 +29,14 @@ def read_picture(source: str | Path | bytes, name: str = "") -> Image.Image:
         name: what to call the picture in an error message, where source is bytes.
 
     Raises:
-        PictureError: the file is missing, of none of FORMATS, damaged, or larger than PIL.Image.MAX_IMAGE_PIXELS, which
-            a small file can be made to say (a decompression bomb).
+        PictureError: the file is missing, of none of FORMATS, damaged, or larger than LARGEST_PICTURE, which a small file can
+            be made to say (a decompression bomb).
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
-    too_large = f"{name}: has more than {Image.MAX_IMAGE_PIXELS or 0:,} pixels; scale it down"
+    too_large = f"{name}: has more than {LARGEST_PICTURE:,} pixels; scale it down"
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
-            if Image.MAX_IMAGE_PIXELS and picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+            if picture.width * picture.height > LARGEST_PICTURE:
                 raise PictureError(too_large)
             return as_rgb(picture)
     except FileNotFoundError:

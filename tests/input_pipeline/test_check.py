@@ -71,7 +71,7 @@ def test_every_damaged_annotation_is_reported_under_its_kind():
     assert number == {
         "crowd": 1,
         "polygon of fewer than three points": 1,
-        "box without width or height": 1,
+        "box without width or height, or negative": 1,
         "box outside of the picture": 1,
         "box leaves the picture by more than a pixel": 1,
         "area of zero or less": 1,
