@@ -1,19 +1,21 @@
 """One command line for everything.
 
-Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses:
+Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses, exports,
+plans for a TPU that is not there, runs one training step again (the one that ended the run by default):
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
     python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
     python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
+    python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. eval and predict take DIR/config.json where --config is not given.
+--config.a.b=value overrides one value. Modes other than train take DIR/config.json where --config is not given.
 """
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -25,6 +27,7 @@ from tqdm import tqdm
 from configs import common
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
+from querypose_jax.structures import Batch
 from querypose_jax.training.check_config import check_config
 from querypose_jax.training.check_keys import check_keys
 from querypose_jax.training.config_json import check_same_run, read_config
@@ -32,10 +35,19 @@ from querypose_jax.training.distributed import join
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
 
+NEEDS = {  # flags of a mode
+    "train": ["workdir"],
+    "eval": ["workdir"],
+    "predict": ["workdir", "input", "output"],
+    "export": ["workdir", "output"],
+    "plan": ["topology"],
+    "replay": ["workdir"],
+}
+
 
 def main(argv: Sequence[str]) -> int:
     """Runs one command; returns the exit code: 0, 2 for bad input, 3 for a loss that is not finite."""
-    logging.set_verbosity(logging.ERROR)  # orbax talks
+    logging.set_verbosity(logging.FATAL)  # orbax talks, also about errors that it raises
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # tensorflow too
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announced at every start, of no use for reading data
     try:
@@ -55,10 +67,9 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
-    flags.DEFINE_enum("mode", "train", ["train", "eval", "predict", "export", "plan"], "what to do", **values)
-    flags.DEFINE_integer(
-        "step", None, "eval, predict, export: the checkpoint of this step; default: the newest", **values
-    )
+    flags.DEFINE_enum("mode", "train", list(NEEDS), "what to do", **values)
+    step = "eval, predict, export: the checkpoint of this step; default: the newest. replay: this step"
+    flags.DEFINE_integer("step", None, step, **values)
     flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
     flags.DEFINE_list("canvases", None, "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
@@ -74,9 +85,7 @@ def define_flags(**values: flags.FlagValues) -> None:
 
 def run(options: flags.FlagValues) -> None:
     """Checks that the flags of a mode are there and that its configuration makes sense, then does it."""
-    needs = {"predict": ["workdir", "input", "output"], "export": ["workdir", "output"], "plan": ["topology"]}
-    required = needs.get(options.mode, ["workdir"])
-    if missing := [f"--{name}" for name in required if not options[name].value]:
+    if missing := [f"--{name}" for name in NEEDS[options.mode] if not options[name].value]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
     config = options.config if options.mode in ("train", "plan") else run_config(options)
     if not options["config"].using_default_value:
@@ -84,7 +93,7 @@ def run(options: flags.FlagValues) -> None:
     check_config(config)
     if options.mode in ("train", "eval"):
         join(options.coordinator, options.process_id, options.num_processes, config.train.heartbeat_s)
-    modes = {"train": train, "eval": evaluate, "predict": predict, "export": export, "plan": plan}
+    modes = {"train": train, "eval": evaluate, "predict": predict, "export": export, "plan": plan, "replay": replay}
     modes[options.mode](options, config)
 
 
@@ -193,6 +202,21 @@ def plan(options: flags.FlagValues, config: ConfigDict) -> None:
     from querypose_jax.training.plan import print_plan
 
     print_plan(config, options.topology, make_predict)
+
+
+def replay(options: flags.FlagValues, config: ConfigDict) -> None:
+    """Runs one step of a run again and says what in it is not finite."""
+    from input_pipeline.loader import open_split, train_batches
+    from querypose_jax.training.replay import replay as replayed
+    from querypose_jax.training.sharding import make_mesh
+
+    shards = make_mesh(config.mesh).size
+    split = open_split(config, config.data.train_split)
+
+    def batches(start_step: int) -> Iterator[Batch]:
+        return train_batches(config, split, start_step=start_step, shards=shards)
+
+    print(replayed(config, batches, options.workdir, options.step, split.fingerprint))
 
 
 def processes() -> dict[str, int]:

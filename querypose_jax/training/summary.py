@@ -45,13 +45,13 @@ def model_summary(config: ConfigDict) -> str:
     return "\n".join([title, *lines])
 
 
-def data_summary(pictures: int, people: int, config: ConfigDict, devices: int) -> str:
-    """What there is to train on and what a step takes of it."""
+def data_summary(pictures: int, people: int, config: ConfigDict, devices: int, left_out: str = "") -> str:
+    """What there is to train on, what was left out of it if anything, and what a step takes of it."""
     data, train = config.data, config.train
     epochs = train.num_steps * data.batch_size / max(pictures, 1)
     return (
         f"data {data.name}, split {data.train_split}: {pictures:,} pictures, {people:,} people "
-        f"({people / max(pictures, 1):.1f} per picture)\n"
+        f"({people / max(pictures, 1):.1f} per picture){left_out and f'; {left_out}'}\n"
         f"{train.num_steps:,} steps of {data.batch_size} pictures on {devices} devices: {epochs:.1f} epochs; "
         f"up to {len(data.canvases)} canvases x {len(data.row_ladder)} row budgets to compile for"
     )
