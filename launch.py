@@ -113,6 +113,7 @@ def run_config(options: flags.FlagValues) -> ConfigDict:
 
 def train(options: flags.FlagValues, config: ConfigDict) -> None:
     """Trains, then evaluates the final step."""
+    from input_pipeline import skipping
     from input_pipeline.loader import open_split, train_batches
     from querypose_jax.training import loop, preemption
     from querypose_jax.training.results import read_results
@@ -125,7 +126,8 @@ def train(options: flags.FlagValues, config: ConfigDict) -> None:
     split = open_split(config, config.data.train_split)
     if jax.process_index() == 0:
         print(model_summary(config))
-        print(data_summary(len(split.annotations.image_id), int(split.annotations.is_target.sum()), config, shards))
+        amounts = len(split.annotations.image_id), int(split.annotations.is_target.sum())
+        print(data_summary(*amounts, config, shards, skipping.as_text(split.skipped)))
     evaluated = []
 
     with preemption.listen(config.train.grace_s) as stop:
