@@ -6,16 +6,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.conv import conv
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.initialisers import Rngs, kaiming_uniform
 from querypose_jax.layers.upsample import nearest_upsample
 
 PYRAMID_STRIDES = (4, 8, 16, 32)  # pixels per cell of P2..P5
 
 
-def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
+def pyramid_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> Conv:
     """Convolution with bias, map size kept."""
-    return conv(fan_in, fan_out, size, dtype, rngs, init=kaiming_uniform, bias_init=nnx.initializers.zeros)
+    return Conv(fan_in, fan_out, size, dtype, rngs, init=kaiming_uniform, bias_init=nnx.initializers.zeros)
 
 
 class FPN(nnx.Module):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.conv import conv
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.initialisers import Rngs, kaiming_uniform, pytorch_uniform, uniform_fan_in
 
 
@@ -25,10 +25,10 @@ def average_pool(x: Float[Array, "B h w C"], factor: int) -> Float[Array, "B _ _
     return cells.mean((2, 4))
 
 
-def biased_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
+def biased_conv(fan_in: int, fan_out: int, size: int, dtype: jnp.dtype, rngs: Rngs) -> Conv:
     """Convolution with bias, both as PyTorch draws them."""
     bias_init = uniform_fan_in(fan_in * size * size)
-    return conv(fan_in, fan_out, size, dtype, rngs, init=pytorch_uniform, bias_init=bias_init)
+    return Conv(fan_in, fan_out, size, dtype, rngs, init=pytorch_uniform, bias_init=bias_init)
 
 
 class PlainHRFPN(nnx.Module):
@@ -56,8 +56,8 @@ class LateralHRFPN(nnx.Module):
 
     def __init__(self, channels: Sequence[int], width: int, dtype: jnp.dtype, rngs: Rngs):
         self.reduction = biased_conv(sum(channels), width, 1, dtype, rngs)
-        self.laterals = nnx.List([conv(c, width, 1, dtype, rngs, init=kaiming_uniform) for c in channels[1:]])
-        self.outputs = nnx.List([conv(width, width, 3, dtype, rngs, init=kaiming_uniform) for _ in channels])
+        self.laterals = nnx.List([Conv(c, width, 1, dtype, rngs, init=kaiming_uniform) for c in channels[1:]])
+        self.outputs = nnx.List([Conv(width, width, 3, dtype, rngs, init=kaiming_uniform) for _ in channels])
 
     def __call__(self, maps: Sequence[Float[Array, "B _ _ _"]]) -> list[Float[Array, "B _ _ C"]]:
         levels = [self.reduction(on_finest_grid(maps))]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.conv import conv
 from querypose_jax.backbones.remat import run_block
 from querypose_jax.layers.batch_norm import PictureBatchNorm
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.initialisers import Rngs, pytorch_uniform
 from querypose_jax.layers.upsample import nearest_upsample
 
@@ -29,7 +29,7 @@ class ConvNorm(nnx.Module):
     def __init__(
         self, fan_in: int, fan_out: int, size: int, stride: int, pictures_per_group: int, dtype: jnp.dtype, rngs: Rngs
     ):
-        self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=pytorch_uniform, stride=stride)
+        self.conv = Conv(fan_in, fan_out, size, dtype, rngs, init=pytorch_uniform, stride=stride)
         self.norm = PictureBatchNorm(fan_out, pictures_per_group, dtype)
 
     def __call__(self, x: Float[Array, "B h w _"], train: bool) -> Float[Array, "B _ _ _"]:

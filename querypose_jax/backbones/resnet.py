@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.conv import conv
 from querypose_jax.backbones.remat import run_block
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.frozen import FrozenBatchNorm, freeze_convolutions
 from querypose_jax.layers.initialisers import Rngs, he_normal_fan_out
 
@@ -18,7 +18,7 @@ class ConvNorm(nnx.Module):
     """Convolution without bias and frozen batch norm; size kept up to the stride."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
-        self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=he_normal_fan_out, stride=stride)
+        self.conv = Conv(fan_in, fan_out, size, dtype, rngs, init=he_normal_fan_out, stride=stride)
         self.norm = FrozenBatchNorm(fan_out, dtype)
 
     def __call__(self, x: Float[Array, "B h w _"]) -> Float[Array, "B _ _ _"]:

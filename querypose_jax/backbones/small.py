@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.conv import conv
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.initialisers import Rngs, he_normal
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
@@ -29,7 +29,7 @@ class ConvBatchNorm(nnx.Module):
     """3x3 or 1x1 convolution without bias and trainable batch norm over the whole batch."""
 
     def __init__(self, fan_in: int, fan_out: int, size: int, stride: int, dtype: jnp.dtype, rngs: Rngs):
-        self.conv = conv(fan_in, fan_out, size, dtype, rngs, init=he_normal, stride=stride)
+        self.conv = Conv(fan_in, fan_out, size, dtype, rngs, init=he_normal, stride=stride)
         self.norm = batch_norm(fan_out, dtype, rngs)
 
     def __call__(self, x: Float[Array, "B h w _"], train: bool) -> Float[Array, "B _ _ _"]:

@@ -19,6 +19,7 @@ from querypose_jax.backbones.windows import (
     split_windows,
 )
 from querypose_jax.layers.attention import attend
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.drop_path import drop_path
 from querypose_jax.layers.initialisers import Rngs, normal, pytorch_uniform, uniform_fan_in
 from querypose_jax.layers.linear import at_least_float32, layer_norm, linear
@@ -58,18 +59,8 @@ class PatchEmbedding(nnx.Module):
     """4x4 pixels to a token."""
 
     def __init__(self, dim: int, dtype: jnp.dtype, rngs: Rngs):
-        self.proj = nnx.Conv(
-            3,
-            dim,
-            (PATCH, PATCH),
-            strides=PATCH,
-            padding="VALID",
-            kernel_init=pytorch_uniform,
-            bias_init=uniform_fan_in(3 * PATCH * PATCH),
-            dtype=dtype,
-            param_dtype=at_least_float32(dtype),
-            rngs=rngs,
-        )
+        bias_init = uniform_fan_in(3 * PATCH * PATCH)
+        self.proj = Conv(3, dim, PATCH, dtype, rngs, init=pytorch_uniform, stride=PATCH, padding=0, bias_init=bias_init)
         self.norm = layer_norm(dim, dtype, rngs)
 
     def __call__(self, x: Float[Array, "B H W 3"]) -> Float[Array, "B h w C"]:

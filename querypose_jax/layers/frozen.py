@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.linear import NORM_EPSILON, at_least_float32
 
 
@@ -14,7 +15,7 @@ class Frozen(nnx.Variable):
 def freeze_convolutions(module: nnx.Module) -> None:
     """Turns the kernels of all convolutions below a module into Frozen variables."""
     for _, layer in nnx.iter_modules(module):
-        if isinstance(layer, nnx.Conv):
+        if isinstance(layer, Conv):
             layer.kernel = Frozen(layer.kernel[...])  # type: ignore[assignment]  # any variable serves as a kernel
 
 

@@ -69,7 +69,7 @@ def linear_names(name: str, bias: bool = True) -> NameMap:
 
 
 def conv_names(name: str, bias: bool = True) -> NameMap:
-    """nnx.Conv <- torch Conv2d."""
+    """Conv <- torch Conv2d."""
     return {("kernel",): kernel(f"{name}.weight")} | ({("bias",): vector(f"{name}.bias")} if bias else {})
 
 

@@ -52,20 +52,6 @@ def layer_norm(dim: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.LayerNorm:
     )
 
 
-def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Conv:
-    """3x3 convolution with bias, size kept, Xavier-uniform kernel."""
-    return nnx.Conv(
-        fan_in,
-        fan_out,
-        (3, 3),
-        padding=1,
-        kernel_init=xavier_uniform,
-        dtype=dtype,
-        param_dtype=at_least_float32(dtype),
-        rngs=rngs,
-    )
-
-
 class FeedForward(nnx.Module):
     """Two linear layers with a ReLU between; the residual and the norm are the caller's."""
 

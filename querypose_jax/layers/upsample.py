@@ -1,10 +1,10 @@
 """Enlarging a map: by repeating, and by a 4x4 transposed convolution written as four 2x2 convolutions."""
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from querypose_jax.layers.convolution import convolve
 from querypose_jax.layers.initialisers import Rngs, xavier_uniform
 from querypose_jax.layers.linear import at_least_float32
 
@@ -33,13 +33,7 @@ class DoubleUpsample(nnx.Module):
         rows, height, width, channels = x.shape
         kernel = self.kernel[...].astype(self.dtype)
         phases = [
-            jax.lax.conv_general_dilated(
-                x,
-                kernel[PHASE_TAPS[a], :][:, PHASE_TAPS[b]],
-                window_strides=(1, 1),
-                padding=((1 - a, a), (1 - b, b)),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
+            convolve(x, kernel[PHASE_TAPS[a], :][:, PHASE_TAPS[b]], 1, ((1 - a, a), (1 - b, b)))
             for a in (0, 1)
             for b in (0, 1)
         ]
