@@ -13,6 +13,7 @@ from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.layers.attention import SelfAttention
 from querypose_jax.layers.batch_norm import MaskedBatchNorm
+from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.dynamic_conv import DynamicConv
 from querypose_jax.layers.initialisers import Rngs, uniform, uniform_fan_in, xavier_uniform
 from querypose_jax.layers.linear import (
@@ -23,7 +24,6 @@ from querypose_jax.layers.linear import (
     linear,
 )
 from querypose_jax.layers.upsample import DoubleUpsample
-from querypose_jax.layers.winograd import Conv3x3
 from querypose_jax.skeletons import Skeleton
 
 
@@ -136,7 +136,12 @@ class PoseDecoder(nnx.Module):
         self.cells = config.pose_roi
         self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
-        self.convs = nnx.List([Conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
+        self.convs = nnx.List(
+            [
+                Conv(a, b, 3, dtype, rngs, init=xavier_uniform, bias_init=nnx.initializers.zeros)
+                for a, b in itertools.pairwise(widths)
+            ]
+        )
         self.light = config.light
         if not config.light:
             self.interaction = DynamicConv(dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
