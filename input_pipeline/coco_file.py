@@ -98,7 +98,7 @@ def find_problems(content: dict, skeleton: Skeleton) -> Iterator[Problem]:
                 is_image = kind == "image"
                 message = _image_problem(entry) if is_image else _object_problem(entry, known["image"], skeleton)
                 if not is_image and not message and categories and entry["category_id"] not in categories:
-                    listed = short(", ".join(map(str, sorted(categories))))
+                    listed = ", ".join(map(str, sorted(categories)[:20]))
                     message = f" (id {entry['id']}) is of category {short(entry['category_id'])}, the file has {listed}"
                 if not is_image and not message:
                     crowd[entry["image_id"]] += 1
@@ -176,10 +176,8 @@ def is_inside(name: str) -> bool:
 
 
 def short(value: object) -> str:
-    """A value or an error in at most 80 characters of one line."""
-    text = " ".join(
-        (value if isinstance(value, str) else str(value) if isinstance(value, Exception) else repr(value)).split()
-    )
+    """A value, or what an error says, in at most 80 printable characters of one line."""
+    text = " ".join((str(value) if isinstance(value, Exception) else repr(value)).split())
     return text if len(text) <= 80 else text[:77] + "..."
 
 
