@@ -31,6 +31,13 @@ def get_config() -> ConfigDict:
             part_dim=128,  # part query channels
             light=False,  # True drops the dynamic MLP and FFN on the instance query in the pose decoder
             carry_query_at_test=False,  # True: the paper's Figure 3(b); False: as released
+            # Which queries go on to the next stage as the pose decoder's dynamic MLP has refined them: released = in
+            # training the matched ones, at test none | none | all = all, in training and at test. Not in the light one.
+            query_feedback="released",
+            # Only for the paper's ablations (configs/ablations.py):
+            pose_query="part",  # what joints are regressed from: part queries | instance = copies of the instance query
+            part_reading="attention",  # of a person's map: attention = SPEGM | mean | mhsa | channel | spatial
+            iteration="selective",  # of part queries over stages: selective = SIM | none | summation | concatenation
             flow_couplings=6,  # RealNVP
             flow_dim=64,  # hidden width of the couplings' networks
             proposals="image",  # first boxes: "image" = the whole picture, "grid" = a grid of centres
@@ -113,6 +120,7 @@ def get_config() -> ConfigDict:
             wandb_project="",  # Weights & Biases: project that the run is logged to as well; "" = none
             checkpoint_every=5000,  # steps
             keep_last=2,  # checkpoints, beside the best one
+            max_bad_steps=5,  # a step that is not finite is skipped; so many in a row end the run
             grace_s=30.0,  # seconds from SIGTERM on to save and end; Google's preemptible machines give 30
             heartbeat_s=100,  # seconds after which a silent process counts as dead and the others of its run end
             pictures_per_group=2,  # pictures that share batch-norm statistics (pose decoder, hrnet); 0 = all

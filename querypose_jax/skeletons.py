@@ -1,7 +1,7 @@
 """Keypoint sets: names, left/right pairs, OKS sigmas, edges to draw, and the parts a pose decoder regresses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from querypose_jax.errors import UserError
@@ -112,7 +112,22 @@ CROWDPOSE = Skeleton(
     ),
 )  # fmt: skip
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE)}
+ARMS_AND_LEGS = (
+    ("left_arm", (5, 7, 9)), ("right_arm", (6, 8, 10)), ("left_leg", (11, 13, 15)), ("right_leg", (12, 14, 16)),
+)  # fmt: skip
+COCO_SINGLES = tuple((name, (joint,)) for joint, name in enumerate(COCO.names))
+# COCO's joints in other parts (paper's Table 2d, which gives their number and not their joints; 1 is for Table 1).
+COCO_IN_PARTS = tuple(
+    replace(COCO, name=f"coco_parts_{len(parts)}", parts=parts)
+    for parts in (
+        COCO_SINGLES,
+        (COCO.parts[0], *COCO_SINGLES[5:]),
+        (COCO.parts[0], *ARMS_AND_LEGS),
+        (("body", tuple(range(17))),),
+    )
+)
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (COCO, CROWDPOSE, *COCO_IN_PARTS)}
 
 
 def get_skeleton(described: str | Mapping) -> Skeleton:

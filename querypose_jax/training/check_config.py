@@ -19,6 +19,7 @@ POSITIVE = (
     "data.batch_size", "data.max_people", "data.block_batches", "data.workers", "data.short_sides",
     "data.eval_short_side", "data.longest_side", "data.row_ladder", "train.keep_last", "train.log_every",
     "train.checkpoint_every", "eval.batch_size", "train.grace_s", "train.heartbeat_s", "plan.batches", "plan.people",
+    "train.max_bad_steps",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "train.num_steps", "train.pictures_per_group", "eval.every", "eval.max_pictures", "eval.num_drawn",
@@ -29,6 +30,10 @@ ASCENDING = ("data.row_ladder", "optimizer.milestones")
 ONE_OF = {
     "optimizer.schedule": ("steps", "cosine"),
     "model.roi_align": ("auto", "gather", "dense", "triton"),
+    "model.query_feedback": ("released", "none", "all"),
+    "model.pose_query": ("part", "instance"),
+    "model.part_reading": ("attention", "mean", "mhsa", "channel", "spatial"),
+    "model.iteration": ("selective", "none", "summation", "concatenation"),
     "matching.solver": ("callback", "device"),
     "eval.canvas": ("ladder", "exact"),
     "mesh.parameters": ("replicated", "zero1", "fsdp"),
@@ -69,12 +74,26 @@ def check_model(config: ConfigDict) -> None:
         require(config_value(config, key) % heads == 0, config, key, f"must be a multiple of model.heads={heads}")
     width = f"must equal model.dim={config.model.dim}: queries meet the pyramid's channels"
     require(config.model.backbone.width == config.model.dim, config, "model.backbone.width", width)
+    check_feedback(config)
     queries = config.model.num_proposals
     require(
         config.data.max_people <= queries,
         config,
         "data.max_people",
         f"is more than model.num_proposals={queries}: keep at most {queries} people, one for each proposal",
+    )
+
+
+def check_feedback(config: ConfigDict) -> None:
+    """What an ablation asks of the queries exists in the model it asks for."""
+    model = config.model
+    same = f"needs model.part_dim={model.part_dim} to equal model.dim={model.dim}: queries are copied"
+    require(model.pose_query == "part" or model.part_dim == model.dim, config, "model.pose_query", same)
+    nothing = "is for the full version, the light one refines no query: add --config.model.light=False"
+    require(not (model.light and model.query_feedback == "all"), config, "model.query_feedback", nothing)
+    untrained = "feeds back at test time what it did not in training: drop model.carry_query_at_test"
+    require(
+        not (model.carry_query_at_test and model.query_feedback == "none"), config, "model.query_feedback", untrained
     )
 
 

@@ -11,6 +11,13 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 
 NAME = "config.json"
+# What runs of earlier versions did, whose config.json does not name these keys.
+YOUNGER = {
+    "model.query_feedback": "released",
+    "model.pose_query": "part",
+    "model.part_reading": "attention",
+    "model.iteration": "selective",
+}
 MAY_CHANGE = ("data.root", "data.prepared", "data.workers")  # where and how data is read, not what is read
 
 
@@ -59,7 +66,7 @@ def model_hash(config: ConfigDict) -> str:
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
     """The flattened keys that make two runs the same run."""
-    flat = flatten({group: config[group].to_dict() for group in ("model", "data")})
+    flat = YOUNGER | flatten({group: config[group].to_dict() for group in ("model", "data")})
     flat["train.seed"] = config.train.seed
     flat.pop("model.roi_align", None)  # how features are pooled, not what comes out
     return {key: value for key, value in flat.items() if key not in MAY_CHANGE}

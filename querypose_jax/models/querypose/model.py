@@ -59,7 +59,8 @@ class QueryPose(PoseModel):
         self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
         self.proposal_queries = nnx.Param(normal()(keys.params(), (config.num_proposals, config.dim), wide))
         parts = len(skeleton.parts)
-        self.part_queries = nnx.Param(normal()(keys.params(), (parts, config.part_dim), wide))
+        if starts_from_parts(config):
+            self.part_queries = nnx.Param(normal()(keys.params(), (parts, config.part_dim), wide))
         self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, keys) for _ in range(config.stages)])
         self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, keys) for _ in range(config.stages)])
         share_initial_vectors(self.box_decoders)
@@ -76,8 +77,8 @@ class QueryPose(PoseModel):
 
     def cascade(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch, train: bool) -> Outputs:
         """The stages, from the features P2..P5 on."""
-        if train and self.config.light:
-            return self.train_light(pyramid, batch)
+        if train and not writes_back(self.config):
+            return self.train_apart(pyramid, batch)
         boxes, queries = self.first_queries(batch)
         layout = training_layout(batch, self.pictures_per_group) if train else None
         part_queries = None
@@ -98,8 +99,8 @@ class QueryPose(PoseModel):
         logits, boxes, xy, sigma, matches = jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages)
         return Outputs(logits, boxes, xy, sigma, matches, layout[0] if train else None)
 
-    def train_light(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch) -> Outputs:
-        """Training of the light version: its pose stages change no query, so one call matches all stages' boxes."""
+    def train_apart(self, pyramid: Sequence[Float[Array, "B _ _ C"]], batch: Batch) -> Outputs:
+        """Training where pose stages change no query (the light version): one call matches all stages' boxes."""
         logits, boxes, queries = self.box_stages(pyramid, batch)
         matches = match(logits, boxes, batch, self.config.loss, self.solver)
         layout = training_layout(batch, self.pictures_per_group)
@@ -136,21 +137,30 @@ class QueryPose(PoseModel):
         queries = self.proposal_queries[...].astype(self.dtype)
         return from_cxcywh(self.proposal_boxes[...]) * scale, jnp.broadcast_to(queries, (count, *queries.shape))
 
-    def first_part_queries(self, shape: tuple[int, ...]) -> Float[Array, "D Q M P"]:
-        """The learnt part queries, the same for every instance."""
-        return jnp.broadcast_to(self.part_queries[...].astype(self.dtype), (*shape, *self.part_queries.shape))
+    def joint_queries(
+        self, queries: Float[Array, "D Q C"], carried: Float[Array, "D Q M P"] | None
+    ) -> Float[Array, "D Q M P"]:
+        """What a pose stage starts from: the part queries that the stage before has left, at first the learnt ones, the
+        same for every instance. With `pose_query="instance"` (Table 1 of the paper) always the instance queries."""
+        if not starts_from_parts(self.config):
+            parts = len(self.skeleton.parts)
+            return jnp.broadcast_to(queries[..., None, :], (*queries.shape[:-1], parts, queries.shape[-1]))
+        if carried is not None:
+            return carried
+        learnt = self.part_queries[...].astype(self.dtype)
+        return jnp.broadcast_to(learnt, (*queries.shape[:-1], *learnt.shape))
 
     def decode_all(
         self, pose_decoder: PoseDecoder, p2: Array, boxes: Array, queries: Array, part_queries: Array | None
     ) -> tuple[PoseState, Float[Array, "B N C"]]:
         """Inference: the pose decoder on every query.
 
-        As released, the refined queries are dropped; `carry_query_at_test` keeps them, the paper's Figure 3(b).
+        As released, the refined queries are dropped; `carry_query_at_test` keeps them, the paper's Figure 3(b), and so
+        does `query_feedback="all"`, which has trained with them.
         """
-        if part_queries is None:
-            part_queries = self.first_part_queries(boxes.shape[:2])
+        part_queries = self.joint_queries(queries, part_queries)
         pose = pose_decoder(p2, boxes, jnp.zeros(boxes.shape[:2], jnp.int32), queries, part_queries)
-        return pose, pose.queries if self.config.carry_query_at_test else queries
+        return pose, queries if boxes_come_first(self.config) else pose.queries
 
     def decode_rows(
         self,
@@ -164,14 +174,20 @@ class QueryPose(PoseModel):
     ) -> tuple[PoseState, Float[Array, "B N C"]]:
         """Training: the pose decoder on the matched queries, packed in rows; the refined queries are written back."""
         rows, groups = layout
-        if part_queries is None:
-            part_queries = self.first_part_queries(rows.rank.shape)
         query = take_rows(matches.query, rows.picture, rows.rank)
+        if refines_all(self.config):
+            features, queries = refine_every_query(pose_decoder, p2, boxes, queries)
+            row_features = take_rows(features, rows.picture, query)
+            row_queries = take_rows(queries, rows.picture, query)
+            part_queries = self.joint_queries(row_queries, part_queries)
+            row_features = row_features.reshape(-1, *row_features.shape[2:])
+            return pose_decoder.regress(row_features, row_queries, part_queries, groups), queries
         row_boxes = take_rows(boxes, rows.picture, query)
         row_queries = take_rows(queries, rows.picture, query)
+        part_queries = self.joint_queries(row_queries, part_queries)
         row_boxes = jnp.where(rows.is_row[..., None], row_boxes, jnp.array([0, 0, 1, 1], boxes.dtype))
         pose = pose_decoder(p2, row_boxes, rows.picture, row_queries, part_queries, groups)
-        if pose_decoder.light:
+        if not writes_back(self.config):
             return pose, queries
         nowhere = queries.shape[1]  # padding rows are written back to no query
         return pose, put_rows(queries, pose.queries, rows.picture, jnp.where(rows.is_row, query, nowhere))
@@ -191,14 +207,14 @@ class QueryPose(PoseModel):
     def predict(self, batch: Batch, pruning: Pruning | None = None, threshold: float | Float[Array, ""] = 0.0) -> Poses:
         """The poses of a batch, those of all queries or only of those that are wanted; the others are not valid.
 
-        With `carry_query_at_test` boxes and scores depend on the pose stages, and all queries run.
+        Where boxes and scores depend on the pose stages (`boxes_come_first`), all queries run.
 
         Args:
             batch: pictures.
             pruning: what is wanted; None: everything.
             threshold: with pruning, the final score from which a result is wanted.
         """
-        if pruning is None or self.config.carry_query_at_test:
+        if pruning is None or not boxes_come_first(self.config):
             return self.decode(self(batch), batch)
         return self.pruned(self.backbone(normalise(batch, self.dtype)), batch, pruning, threshold)
 
@@ -232,6 +248,35 @@ class QueryPose(PoseModel):
             valid=poses.valid & has_run,
             refined=has_run.sum(1, dtype=jnp.int32),
         )
+
+
+def starts_from_parts(config: ConfigDict) -> bool:
+    """Pose stages work on part queries of their own, not on copies of the instance query (paper's Table 1)."""
+    return config.get("pose_query", "part") == "part"
+
+
+def refines_all(config: ConfigDict) -> bool:
+    """The pose stages' dynamic MLP refines every query, in training and at test time."""
+    return not config.light and config.get("query_feedback", "released") == "all"
+
+
+def writes_back(config: ConfigDict) -> bool:
+    """In training the next box stage starts from queries that a pose stage has refined."""
+    return not config.light and config.get("query_feedback", "released") != "none"
+
+
+def boxes_come_first(config: ConfigDict) -> bool:
+    """At test time no box and no class score depends on a pose stage: all box stages can run before."""
+    return not (config.carry_query_at_test or refines_all(config))
+
+
+def refine_every_query(
+    pose_decoder: PoseDecoder, p2: Float[Array, "B _ _ C"], boxes: Float[Array, "B N 4"], queries: Float[Array, "B N C"]
+) -> tuple[Float[Array, "B N h w C"], Float[Array, "B N C"]]:
+    """The feature maps of all queries and what the dynamic MLP makes of them. Each picture is its own shard."""
+    features = pose_decoder.person_features(p2, boxes, jnp.zeros(boxes.shape[:2], jnp.int32))
+    queries = pose_decoder.refine_queries(queries, features)
+    return features.reshape(*boxes.shape[:2], *features.shape[1:]), queries
 
 
 def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGroups]:

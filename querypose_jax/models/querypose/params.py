@@ -6,6 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from querypose_jax.backbones.names import backbone_names
+from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import (
     NameMap,
     Source,
@@ -26,6 +27,9 @@ KNOWINGLY_UNUSED = re.compile(
     r"|lateral_conv\.0\."
 )
 
+# What the released model has; the ablations' layers have no official names.
+RELEASED = {"pose_query": "part", "part_reading": "attention", "iteration": "selective"}
+
 
 def official_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
     """Our path -> official source for the whole model (`config` is `config.model`)."""
@@ -33,7 +37,17 @@ def official_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
 
 
 def head_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
-    """Everything after the pyramid."""
+    """Everything after the pyramid.
+
+    Raises:
+        UserError: an ablation, whose layers no released file has.
+    """
+    for key, released in RELEASED.items():
+        if config.get(key, released) != released:
+            raise UserError(
+                f"config.model.{key}={config[key]!r} has layers without official names; "
+                f"those of the released model ({released!r}) have some"
+            )
     names: NameMap = {
         ("proposal_boxes",): vector("init_proposal_boxes.weight"),
         ("proposal_queries",): vector("init_proposal_features.weight"),

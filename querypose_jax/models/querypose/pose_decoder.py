@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
+from querypose_jax.errors import UserError
 from querypose_jax.layers.attention import SelfAttention
 from querypose_jax.layers.batch_norm import MaskedBatchNorm
 from querypose_jax.layers.convolution import Conv
@@ -24,6 +25,7 @@ from querypose_jax.layers.linear import (
     linear,
 )
 from querypose_jax.layers.upsample import DoubleUpsample
+from querypose_jax.models.querypose.part_reading import make_reading
 from querypose_jax.skeletons import Skeleton
 
 
@@ -134,7 +136,10 @@ class PoseDecoder(nnx.Module):
     def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: Rngs):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
-        self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
+        # Models of earlier runs do not name these three.
+        self.roi_align = config.get("roi_align", "auto")
+        self.reading = config.get("part_reading", "attention")
+        self.iteration = config.get("iteration", "selective")
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
         self.convs = nnx.List(
             [
@@ -149,8 +154,14 @@ class PoseDecoder(nnx.Module):
             self.query_ffn = FeedForward(dim, config.ffn_dim, dtype, rngs)
             self.query_ffn_norm = layer_norm(dim, dtype, rngs)
         self.part_residuals = PartResiduals(dim, part_dim, parts, dtype, rngs)
-        self.part_embedding = SpatialPartEmbedding(dim, part_dim, parts, dtype, rngs)
-        self.selective_iteration = SelectiveIteration(part_dim, dtype, rngs)
+        if self.reading == "attention":
+            self.part_embedding = SpatialPartEmbedding(dim, part_dim, parts, dtype, rngs)
+        else:
+            self.part_reading = make_reading(self.reading, config, parts, dtype, rngs)
+        if self.iteration == "selective":
+            self.selective_iteration = SelectiveIteration(part_dim, dtype, rngs)
+        elif self.iteration == "concatenation":
+            self.concatenation = linear(2 * part_dim, part_dim, dtype, rngs)
         self.attention = SelfAttention(part_dim, config.heads, dtype, rngs)
         self.attention_norm = layer_norm(part_dim, dtype, rngs)
         self.ffn = FeedForward(part_dim, config.ffn_dim, dtype, rngs)
@@ -175,13 +186,42 @@ class PoseDecoder(nnx.Module):
         features = self.person_features(p2, boxes, picture)
         if not self.light:
             queries = self.refine_queries(queries, features)
-        embedding = self.part_embedding(features, groups).reshape(part_queries.shape)
-        part_queries = self.selective_iteration(embedding + self.part_residuals(queries), part_queries)
+        return self.regress(features, queries, part_queries, groups)
+
+    def regress(
+        self,
+        features: Float[Array, "R h w C"],
+        queries: Float[Array, "D Q C"],
+        part_queries: Float[Array, "D Q M P"],
+        groups: RowGroups | None = None,
+    ) -> PoseState:
+        """From an instance's feature map and refined query on: part embeddings, part queries, keypoints."""
+        embedding = self.embed_parts(features, part_queries, groups) + self.part_residuals(queries)
+        part_queries = self.iterate(embedding, part_queries)
         part_queries = self.attention_norm(part_queries + self.attention(part_queries))
         part_queries = self.ffn_norm(part_queries + self.ffn(part_queries))
         xy = self.coordinates(part_queries, unit=True)
         sigma = jax.nn.sigmoid(self.uncertainty(part_queries, unit=False))
         return PoseState(xy, sigma, queries, part_queries)
+
+    def embed_parts(
+        self, features: Float[Array, "R h w C"], part_queries: Float[Array, "D Q M P"], groups: RowGroups | None
+    ) -> Float[Array, "D Q M P"]:
+        """What each part reads from the person's feature map: by SPEGM, or as an ablation says."""
+        if self.reading == "attention":
+            return self.part_embedding(features, groups).reshape(part_queries.shape)
+        flat = part_queries.reshape(-1, *part_queries.shape[-2:])
+        return self.part_reading(features, flat).reshape(part_queries.shape)
+
+    def iterate(
+        self, embedding: Float[Array, "D Q M P"], part_queries: Float[Array, "D Q M P"]
+    ) -> Float[Array, "D Q M P"]:
+        """The next part queries from the new embeddings and the carried ones (paper's Table 2a): SIM by default."""
+        if self.iteration == "selective":
+            return self.selective_iteration(embedding, part_queries)
+        if self.iteration == "concatenation":
+            return self.concatenation(jnp.concatenate([embedding, part_queries], -1))
+        return embedding + part_queries if self.iteration == "summation" else embedding
 
     def person_features(
         self, p2: Float[Array, "B h w C"], boxes: Float[Array, "D Q 4"], picture: Int[Array, "D Q"]
@@ -199,7 +239,12 @@ class PoseDecoder(nnx.Module):
 
         The maps depend on the boxes alone, not on the queries, so that they are computed where they are wanted
         instead of being carried out of every forward pass.
+
+        Raises:
+            UserError: a model whose parts read otherwise (an ablation).
         """
+        if self.reading != "attention":
+            raise UserError(f"config.model.part_reading={self.reading!r} has no attention maps; 'attention' has")
         return self.part_embedding.attend(self.person_features(p2, boxes, picture))[1]
 
     def pool(
