@@ -17,13 +17,7 @@ from querypose_jax.layers.batch_norm import MaskedBatchNorm
 from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.dynamic_conv import DynamicConv
 from querypose_jax.layers.initialisers import Rngs, uniform, uniform_fan_in, xavier_uniform
-from querypose_jax.layers.linear import (
-    FeedForward,
-    at_least_float32,
-    conv3x3,
-    layer_norm,
-    linear,
-)
+from querypose_jax.layers.linear import FeedForward, at_least_float32, layer_norm, linear
 from querypose_jax.layers.upsample import DoubleUpsample
 from querypose_jax.models.querypose.part_reading import make_reading
 from querypose_jax.skeletons import Skeleton
@@ -46,6 +40,11 @@ class PoseState(NamedTuple):
     """Uncertainty in (0, 1), box units."""
     queries: Float[Array, "D Q C"]
     part_queries: Float[Array, "D Q M P"]
+
+
+def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs) -> Conv:
+    """3x3 convolution with bias, map size kept."""
+    return Conv(fan_in, fan_out, 3, dtype, rngs, init=xavier_uniform, bias_init=nnx.initializers.zeros)
 
 
 class SpatialPartEmbedding(nnx.Module):
@@ -141,12 +140,7 @@ class PoseDecoder(nnx.Module):
         self.reading = config.get("part_reading", "attention")
         self.iteration = config.get("iteration", "selective")
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
-        self.convs = nnx.List(
-            [
-                Conv(a, b, 3, dtype, rngs, init=xavier_uniform, bias_init=nnx.initializers.zeros)
-                for a, b in itertools.pairwise(widths)
-            ]
-        )
+        self.convs = nnx.List([conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
         self.light = config.light
         if not config.light:
             self.interaction = DynamicConv(dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
