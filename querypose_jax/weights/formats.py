@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import pickle
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from querypose_jax.errors import UserError
-from querypose_jax.weights.pickles import Refused, read_pickle
+from querypose_jax.weights.pickles import Refused, UnpicklingError, read_pickle
 
 # Earlier ones run code or corrupt memory even with weights_only=True: CVE-2025-32434 (2.6), CVE-2026-24747 (2.10).
 OLDEST_TORCH = (2, 10)
@@ -84,7 +83,7 @@ def read_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):  # about its own past formats
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise Refused(asked[1].rstrip(".")) from None
         raise ValueError(str(error).partition("WeightsUnpickler error: ")[2] or "not a pickle of tensors") from None

@@ -2,14 +2,14 @@
 
 A pickle is a program that may call whatever Python can import. Here it finds six names and no more, and even those are
 stand-ins: shapes, types and bytes are put together and checked by this file, never by numpy's own unpickling, which
-believes what it is told about memory.
+believes what it is told about memory. A few bytes can also build tuples that hold each other a million times over:
+nothing here hashes, prints or copies what a file has nested.
 """
 
 import io
 import math
 import pickle
 import struct
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -17,6 +17,10 @@ import numpy as np
 
 TYPES = frozenset(f"{kind}{size}" for kind, sizes in (("f", "248"), ("i", "1248"), ("u", "1248")) for size in sizes)
 TYPES |= {"b1"}
+
+
+KEYS = (str, bytes, int, float, type(None))  # what dicts may have for keys
+UnpicklingError = pickle.UnpicklingError  # so that no other file imports pickle
 
 
 class Refused(Exception):
@@ -37,14 +41,14 @@ class Dtype:
     """Stands for numpy.dtype: the type as a string such as f4, and its byte order."""
 
     def __init__(self, name: str, *align_and_copy: bool):
-        if name not in TYPES:
-            raise Refused(f"numpy type {name!r}")
+        if not isinstance(name, str) or name not in TYPES:
+            raise Refused(f"numpy type {name!r:.40}" if isinstance(name, str) else "a numpy type without a name")
         self.name = name
         self.order = "<"
 
     def __setstate__(self, state: tuple) -> None:
-        if state[1] not in ("<", ">", "|"):
-            raise ValueError(f"byte order {state[1]!r}")
+        if not isinstance(state[1], str) or state[1] not in ("<", ">", "|"):
+            raise ValueError("no byte order")
         self.order = state[1]
 
     def numpy(self) -> np.dtype:
@@ -66,8 +70,14 @@ def array(content: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str
     """The array of these bytes; raises ValueError where their number does not fit the shape."""
     if isinstance(content, str):  # Python 2 wrote bytes as text
         content = content.encode("latin1")
-    if not isinstance(shape, tuple) or any(type(side) is not int or side < 0 for side in shape):
-        raise ValueError(f"array of shape {shape!r}")
+    if not isinstance(content, bytes | bytearray) or not isinstance(dtype, Dtype):
+        raise ValueError("array without bytes or type")
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > 32
+        or not all(type(side) is int and 0 <= side < 2**48 for side in shape)
+    ):
+        raise ValueError("array of no possible shape")
     made = dtype.numpy()
     if len(content) != math.prod(shape) * made.itemsize:
         raise ValueError(f"{len(content)} bytes for an array of shape {shape}")
@@ -81,18 +91,33 @@ def scalar(dtype: Dtype, content: bytes | str) -> np.ndarray:
 
 def from_buffer(content: bytes, dtype: Dtype, shape: tuple[int, ...], order: str) -> np.ndarray:
     """Stands for the way numpy writes arrays in protocol 5."""
-    return array(bytes(content), dtype, shape, order)
+    return array(content, dtype, shape, order)
 
 
 def encode(text: str, encoding: str) -> bytes:
     """Stands for the way Python 3 writes bytes in protocol 2."""
-    if encoding != "latin1":
-        raise Refused(f"encoding {encoding!r}")
+    if not isinstance(encoding, str) or encoding != "latin1" or not isinstance(text, str):
+        raise Refused("another encoding than latin1")
     return text.encode("latin1")
 
 
+def ordered_dict(pairs: list | tuple = ()) -> dict:
+    """Stands for collections.OrderedDict; Python 2 wrote its items as one list of pairs."""
+    made = {}
+    for key, value in pairs:
+        made[plain_key(key)] = value
+    return made
+
+
+def plain_key(key: Any) -> Any:
+    """The key; raises Refused for anything nested, whose hash could take for ever."""
+    if not isinstance(key, KEYS):
+        raise Refused(f"a dict with keys of type {type(key).__name__}")
+    return key
+
+
 KNOWN = {
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): ordered_dict,
     ("_codecs", "encode"): encode,
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): Dtype,
@@ -109,6 +134,8 @@ class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
     read: Callable[[int], bytes]  # these two are set while it loads
     append: Callable[[Any], None]
+    pop_mark: Callable[[], list]
+    stack: list
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
 
     def load_bytearray(self) -> None:
@@ -116,7 +143,40 @@ class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
         (length,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(length)))
 
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append(ordered_dict(list(zip(items[::2], items[1::2], strict=True))))
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self.stack[-1][plain_key(key)] = value
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self.stack[-1][plain_key(key)] = value
+
+    def load_build(self) -> None:
+        """Fills stand-ins. Attributes that a dict was given are passed over; nothing else has a state to set."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Array | Dtype):
+            self.stack[-1].__setstate__(state)
+        elif not isinstance(self.stack[-1], dict):
+            raise Refused("the state of another object")
+
+    def load_set(self) -> None:
+        raise Refused("a set")
+
+    dispatch |= {
+        pickle.BYTEARRAY8[0]: load_bytearray,
+        pickle.DICT[0]: load_dict,
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.BUILD[0]: load_build,
+        pickle.EMPTY_SET[0]: load_set,
+        pickle.ADDITEMS[0]: load_set,
+        pickle.FROZENSET[0]: load_set,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KNOWN:
@@ -124,14 +184,22 @@ class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
         return KNOWN[module, name]
 
 
-def finished(value: Any) -> Any:
-    """The same content with arrays in place of their stand-ins, and plain dicts and lists."""
+def finished(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """The same content with arrays in place of their stand-ins, and plain lists for tuples.
+
+    What occurs several times in the content is one object in the result too: copies of copies would fill the memory.
+    """
+    done = {} if done is None else done
+    if id(value) in done:
+        return done[id(value)]
     if isinstance(value, Array):
         if value.value is None:
             raise ValueError("array without content")
         return value.value
     if isinstance(value, dict):
-        return {key: finished(item) for key, item in dict.items(value)}
+        done[id(value)] = made = {key: finished(item, done) for key, item in value.items()}
+        return made
     if isinstance(value, list | tuple):
-        return [finished(item) for item in value]
+        done[id(value)] = made = [finished(item, done) for item in value]
+        return made
     return value

@@ -102,6 +102,46 @@ def test_a_huge_length_of_bytes_takes_no_memory():
         read_pickle(b"\x80\x05\x96\x00\x00\x00\x00\x00\x01\x00\x00.")  # BYTEARRAY8 2^40
 
 
+def nested(depth: int) -> bytes:
+    """A tuple that holds a tuple twice that holds a tuple twice ...: 2^depth ends in a few bytes each."""
+    return b"\x80\x02)" + b"2\x86" * depth  # EMPTY_TUPLE; DUP, TUPLE2
+
+
+def test_content_that_holds_itself_a_million_times_over_takes_no_memory():
+    read = read_pickle(nested(100) + b".")
+    for _ in range(100):
+        assert read[0] is read[1]
+        read = read[0]
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02}" + nested(100)[2:] + b"K\x01s.",  # a dict with it for a key: its hash takes for ever
+        b"\x80\x02(" + nested(100)[2:] + b"K\x01d.",
+        b"\x80\x02}(" + nested(100)[2:] + b"K\x01u.",
+        b"\x80\x04\x8f(" + nested(100)[2:] + b"\x90.",  # a set
+        b"cnumpy\ndtype\n" + nested(100)[2:] + b"\x85R.",  # a type: it was looked up and printed
+        b"c_codecs\nencode\n}b.",  # attributes of a function
+    ],
+)
+def test_what_would_hash_or_print_without_end_or_change_the_reader_is_refused(program):
+    with pytest.raises(Refused):
+        read_pickle(program)
+
+
+def test_a_count_in_the_place_of_bytes_takes_no_memory():
+    with pytest.raises(ValueError, match="array without bytes"):
+        read_pickle(b"\x80\x04cnumpy._core.numeric\n_frombuffer\n(\x8a\x05\x00\x00\x00\x00\x7fcnumpy\ndtype\n"
+                    b"U\x02f4\x85RK\x00\x85U\x01CtR.")  # fmt: skip
+
+
+def test_attributes_of_a_state_dict_are_passed_over():
+    content = OrderedDict(a=np.ones(2, np.float32))
+    content._metadata = OrderedDict(version=1)
+    assert read_pickle(pickle.dumps(content, 2)).keys() == {"a"}
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damaged_pickles_end_in_an_error_or_a_value(data):
