@@ -10,7 +10,7 @@ plans for a TPU that is not there, runs one training step again (the one that en
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. Modes other than train take DIR/config.json where --config is not given.
+--config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not given.
 """
 
 import os
@@ -249,7 +249,8 @@ def make_evaluate(
     from querypose_jax.training.sharding import make_mesh, put_batch, whole
 
     mesh = make_mesh(config.mesh)
-    reads_all = config.eval.flip or config.eval.released_rescore or config.model.carry_query_at_test
+    feeds_back = config.model.carry_query_at_test or config.model.query_feedback == "all"
+    reads_all = config.eval.flip or config.eval.released_rescore or feeds_back
     prunes = config.eval.prune and not reads_all
     scoring = Scoring(
         config.data.name == "crowdpose", config.eval.released_rescore, get_scorer(config.eval.scorer), prunes
