@@ -48,10 +48,12 @@ def read_weights(path: Path) -> WeightsFile:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     try:
         content = readers[path.suffix](path)
-    except (UserError, OSError):
+    except UserError:
         raise
     except Refused as error:
-        raise UserError(f"{path} asks for {error}, which could run code; not read: weights need arrays only") from None
+        raise UserError(
+            f"{path} asks for {short(error)}, which could run code; not read: weights need arrays only"
+        ) from None
     except Exception as error:  # damaged files fail in every way there is
         raise UserError(f"{path}: not a whole {path.suffix} file ({short(error)}); get it again") from None
     tensors, other = state_dict(content)
@@ -116,6 +118,6 @@ def state_dict(content: Any) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def short(error: Exception) -> str:
-    """The first words of an error."""
-    text = " ".join(str(error).split())
+    """The first words of an error; what a terminal could take for a command becomes a question mark."""
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
     return text[:100].rstrip(".") or type(error).__name__

@@ -151,6 +151,11 @@ def test_a_torch_file_that_runs_code_is_one_line_and_does_not_run(torch, tmp_pat
     assert not (tmp_path / "ran").exists()
 
 
+def test_names_in_a_file_reach_no_terminal_as_commands(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"c\x1b[2Jos\nsystem\n.")
+    one_line(tmp_path / "a.pkl", r"asks for \?\[2Jos.system, which could run code")
+
+
 def test_torch_that_is_missing_or_has_known_holes_is_one_line(tmp_path, monkeypatch):
     path = tmp_path / "a.pth"
     path.write_bytes(b"anything")

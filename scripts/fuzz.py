@@ -1,0 +1,260 @@
+"""Feeds damaged files to the readers of weights and annotations: each must be read or refused with one clean line.
+
+    python scripts/fuzz.py [--inputs=100000] [--seed=0] [--readers=pkl,safetensors,pth,annotations]
+
+Anything else counts as failed: another error than UserError, a message of several lines, ten seconds without an end,
+64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned into batches.
+Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted / failed and
+the first failures; exit code 1 if there is one. Needs torch for pth, and leaves pth out where it is not installed.
+"""
+
+import argparse
+import functools
+import io
+import json
+import math
+import pickle
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from configs import synthetic_tiny  # noqa: E402
+from input_pipeline import people  # noqa: E402
+from input_pipeline.annotations import ground_truth, targets_per_picture  # noqa: E402
+from input_pipeline.batching import plan_block  # noqa: E402
+from input_pipeline.findings import find_in_annotations  # noqa: E402
+from input_pipeline.split_files import SplitFiles, usable_split  # noqa: E402
+from input_pipeline.synthetic import index_of  # noqa: E402
+from querypose_jax.errors import UserError  # noqa: E402
+from querypose_jax.skeletons import COCO  # noqa: E402
+from querypose_jax.weights.formats import read_weights  # noqa: E402
+
+LIMIT_S = 10  # for one input
+LIMIT_KIB = 64 * 1024  # by which one input may raise the peak of memory
+WARM_UP = 200  # inputs before memory counts
+SHOWN = 5  # failures that are printed
+STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.float32([1, -2])}
+NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1)
+VALUES: tuple[Any, ...] = (
+    None, True, 0, -1, 1, 1.5, 1e9, 1e308, -1e308, math.nan, math.inf, 2**31, 2**63, -(2**63), 10**400, "", "x" * 5000,
+    "../../etc/passwd", "/etc/passwd", "a\x00b", "\ud800", [], {}, [[]], [None] * 51, [math.nan] * 4, {"counts": "x"},
+)  # fmt: skip
+
+Reader = Callable[[Path, random.Random], None]
+
+
+class TooSlow(BaseException):
+    """Passes by every `except Exception`."""
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A copy after one to six changes of bytes."""
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 6)):
+        at, length = rng.randrange(len(changed) + 1), rng.choice((1, 2, 4, 8, 64))
+        match rng.randrange(7):
+            case 0:
+                changed[at : at + 1] = bytes([rng.randrange(256)])
+            case 1 if at < len(changed):
+                changed[at] ^= 1 << rng.randrange(8)
+            case 2:
+                del changed[at : at + length]
+            case 3:
+                changed[at:at] = changed[at : at + length] * rng.choice((1, 2, 50))
+            case 4:
+                changed[at:at] = rng.randbytes(length)
+            case 5:
+                packing = rng.choice(("<I", "<Q", ">I", ">Q"))
+                number = rng.choice(NUMBERS) & (2 ** (8 * struct.calcsize(packing)) - 1)
+                changed[at : at + struct.calcsize(packing)] = struct.pack(packing, number)
+            case _ if rng.random() < 0.3:
+                del changed[at:]
+    return bytes(changed)
+
+
+def damaged_tree(tree: Any, rng: random.Random) -> Any:
+    """The tree after a change of one value somewhere in it."""
+    if isinstance(tree, dict | list) and tree and rng.random() < 0.85:
+        key = rng.choice(sorted(tree)) if isinstance(tree, dict) else rng.randrange(len(tree))
+        copy = tree.copy()
+        match rng.randrange(12):
+            case 0:
+                del copy[key]
+            case 1 if isinstance(tree, list):
+                copy.insert(key, tree[rng.randrange(len(tree))])
+            case _:
+                copy[key] = damaged_tree(tree[key], rng)
+        return copy
+    return rng.choice(VALUES)
+
+
+def pickles(rng: random.Random) -> bytes:
+    content = {"model": rng.choice((STATE, OrderedDict(STATE))), "__author__": "somebody", "iteration": np.float64(3)}
+    return damaged(pickle.dumps(content, rng.randrange(6)), rng)
+
+
+def safe_tensors(rng: random.Random) -> bytes:
+    """Half of the damage goes into the header, whose length is right again then."""
+    whole = safetensors.numpy.save(STATE)
+    if rng.random() < 0.5:
+        return damaged(whole, rng)
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    for _ in range(rng.randint(1, 3)):
+        header = damaged_tree(header, rng)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + whole[8 + length :]
+
+
+def torch_files(rng: random.Random) -> bytes:
+    """Half of the damage goes into one member of the archive, whose checksum is right again then."""
+    import torch
+
+    buffer = io.BytesIO()
+    tensors = {name: torch.from_numpy(x.copy()) for name, x in STATE.items()}
+    torch.save({"model": tensors}, buffer, _use_new_zipfile_serialization=rng.random() < 0.7)
+    whole = buffer.getvalue()
+    if not zipfile.is_zipfile(buffer) or rng.random() < 0.5:
+        return damaged(whole, rng)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(changed, "w") as target:
+        victim = rng.choice(source.namelist())
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, damaged(content, rng) if name == victim else content)
+    return changed.getvalue()
+
+
+@functools.cache
+def sound_annotations() -> dict:
+    """What damage is done to copies of."""
+    drawings = [people.draw_people(0, "train", i, 60, 80, 2) for i in range(3)]
+    content = ground_truth(index_of(drawings), COCO)
+    content["annotations"][0]["segmentation"] = [[1, 2, 3, 4, 5, 6]]
+    return content
+
+
+def annotation_files(rng: random.Random) -> bytes:
+    content = sound_annotations()
+    for _ in range(rng.randint(1, 4)):
+        content = damaged_tree(content, rng)
+    text = json.dumps(content).encode()
+    if rng.random() < 0.02:
+        text = text.replace(b"[", b"[" * 100_000, 1)
+    return damaged(text, rng) if rng.random() < 0.3 else text
+
+
+def read_weights_file(path: Path, rng: random.Random) -> None:
+    read_weights(path)
+
+
+def use_annotations(path: Path, rng: random.Random) -> None:
+    """Reads a file and does with it what training, the check and an evaluation do."""
+    split = rng.choice(("train", "val"))
+    annotations, _ = usable_split(SplitFiles(split, (path,), path.parent, COCO))
+    find_in_annotations(annotations, max_people=2)
+    json.dumps(ground_truth(annotations, COCO), allow_nan=False)
+    if targets_per_picture(annotations).any():
+        config = synthetic_tiny.get_config()
+        config.data.update(batch_size=2, block_batches=2, canvases=((2048, 2048),))
+        plan_block(annotations, config, 1, 0)
+
+
+READERS: dict[str, tuple[Callable[[random.Random], bytes], Reader]] = {
+    "pkl": (pickles, read_weights_file),
+    "safetensors": (safe_tensors, read_weights_file),
+    "pth": (torch_files, read_weights_file),
+    "annotations": (annotation_files, use_annotations),
+}
+
+
+def outcome(reader: Reader, path: Path, rng: random.Random) -> str:
+    """accepted, refused, or what went wrong."""
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    try:
+        reader(path, rng)
+        return "accepted"
+    except UserError as error:
+        text = str(error)
+        return "refused" if "\n" not in text and len(text) < 1000 and text.isprintable() else f"message {text[:200]!r}"
+    except TooSlow:
+        return f"no end after {LIMIT_S} s"
+    except Exception:
+        return traceback.format_exc(limit=-3)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def peak() -> int:
+    """KiB of memory this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def fuzz(name: str, inputs: int, seed: int, folder: Path) -> int:
+    """Tries one reader; prints what came of it; returns the number of failures."""
+    make, reader = READERS[name]
+    path = folder / f"input.{'json' if name == 'annotations' else name}"
+    counts = {"refused": 0, "accepted": 0, "failed": 0}
+    start, highest = time.monotonic(), peak()
+    for number in range(inputs):
+        rng = random.Random(f"{seed} {name} {number}")
+        path.write_bytes(make(rng))
+        came = outcome(reader, path, rng)
+        before, highest = highest, max(highest, peak())
+        if number >= WARM_UP and highest - before > LIMIT_KIB:
+            came = f"{(highest - before) / 1024:.0f} MiB more memory"
+        kind = came if came in counts else "failed"
+        counts[kind] += 1
+        if kind == "failed" and counts["failed"] <= SHOWN:
+            print(f"{name} {number}: {came}")
+    seconds = time.monotonic() - start
+    print(f"{name}: {inputs} tried, " + ", ".join(f"{n} {kind}" for kind, n in counts.items()) +
+          f"; {seconds:.0f} s, at most {highest / 1024:.0f} MiB", flush=True)  # fmt: skip
+    return counts["failed"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=100_000, help="of each reader")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--readers", default=",".join(READERS))
+    options = parser.parse_args()
+    names = options.readers.split(",")
+    if unknown := set(names) - set(READERS):
+        parser.error(f"no reader {', '.join(sorted(unknown))}; there are {', '.join(READERS)}")
+    if "pth" in names:
+        try:
+            import torch  # noqa: F401
+        except ModuleNotFoundError:
+            print("pth: left out, torch is not installed")
+            names.remove("pth")
+
+    def stop(*_: object) -> None:
+        raise TooSlow
+
+    signal.signal(signal.SIGALRM, stop)
+    warnings.simplefilter("error", RuntimeWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        failed = sum(fuzz(name, options.inputs, options.seed, Path(folder)) for name in names)
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
