@@ -85,7 +85,7 @@ def main() -> int:
     bounds = broken_bounds(project, versions)
     print("\n".join(bounds) or f"bounds: all {len(list(requirements(project)))} hold among {len(versions)} packages")
     vulnerable, why = ([], "not asked for") if options.offline else known_vulnerabilities()
-    print("\n".join(vulnerable + [f"vulnerabilities: {why or f'{len(vulnerable)} known'}"]))
+    print("\n".join([*vulnerable, f"vulnerabilities: {why or f'{len(vulnerable)} known'}"]))
     return int(bool(bounds or vulnerable))
 
 
