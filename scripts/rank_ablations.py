@@ -29,7 +29,8 @@ from configs.ablations import VARIANTS  # noqa: E402
 # One of each model: what has another name in another table, or is the default under a name, is left out.
 RANKED = (
     "default", "iteration=none", "iteration=summation", "iteration=concatenation", "modules=baseline", "part_dim=32",
-    "part_dim=128", "part_dim=256", "parts=17", "parts=13", "parts=5", "feedback=none", "feedback=all",
+    "part_dim=128", "part_dim=256", "parts=17", "parts=13", "parts=5", "feedback=released", "feedback=none",
+    "feedback=all",
 )  # fmt: skip
 LAST_LOGGED = 10  # logged steps at the end of a run over which its losses are averaged
 METRIC = "keypoint/AP"

@@ -72,6 +72,10 @@ RUN_BY = {
         "tests/multi_device/test_processes.py::test_two_processes_continue_as_one",
     "python launch.py ... --coordinator=HOST0:1234 --num_processes=2 --process_id=1":
         "tests/multi_device/test_processes.py::test_two_processes_continue_as_one",
+    "python launch.py --config=configs/ablations.py:iteration=none --workdir=runs/iteration_none "
+    "--config.data.root=/path/to/coco --config.init_from=weights/resnet50":
+        "needs eight accelerators, COCO and ImageNet weights",
+    "python scripts/rank_ablations.py --output=runs/ranking": "needs hours",
     "python -m pytest tests/parity --junitxml=parity.xml": "needs goldens",
     "python -m tests.parity.table parity.xml": "needs goldens",
     "python -m querypose_jax.weights --source=detectron2 --input=R-50.pkl --config=configs/coco_r50.py "

@@ -1,11 +1,15 @@
 """Every config of the library is valid, and its variants are what their names say."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
+from configs import ablations, common
 from querypose_jax import command_line
+from querypose_jax.training import config_json
 from querypose_jax.training.check_config import check_config
+from querypose_jax.training.check_keys import check_keys
 
 CONFIGS = sorted(path for path in Path("configs").glob("*.py") if path.name not in ("__init__.py", "common.py"))
 
@@ -53,6 +57,8 @@ def test_schedules_are_the_released_ones(name, milestones, steps):
     ("argument", "message"),
     [
         ("configs/coco_r50.py:small", "variant 'small' is unknown; known: light, full"),
+        ("configs/ablations.py:iteration=sum", "variant 'iteration=sum' is unknown; known: default, query=iq_mhsa, "),
+        ("configs/ablations_tiny.py:light", "variant 'light' is unknown; known: default, query=iq_mhsa, "),
         ("configs/synthetic_tiny.py:light", "this config file has no variants; leave out what follows the colon"),
     ],
 )
@@ -60,3 +66,25 @@ def test_a_variant_that_does_not_exist_is_one_line(argument, message, capsys):
     code = command_line.run(print, "", lambda **values: None, ["launch.py", f"--config={argument}"])
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.count("\n") == 1 and "Traceback" not in error
+
+
+# What a group of variants may change beside its own keys.
+ALONGSIDE = {"query": ("model.part_dim", "model.light"), "feedback": ("model.light",)}
+
+
+@pytest.mark.parametrize("name", ["ablations", "ablations_tiny"])
+def test_every_ablation_is_valid_and_changes_what_it_names_alone(name):
+    module = importlib.import_module(f"configs.{name}")
+    default = config_json.flatten(load(f"configs/{name}.py").to_dict())
+    for variant, changes in ablations.VARIANTS.items():
+        config = module.get_config(variant)
+        check_config(config)
+        check_keys(config, common.get_config())
+        values = config_json.flatten(config.to_dict())
+        differing = {key for key in values if values[key] != default[key]}
+        assert differing <= {*changes, *ALONGSIDE.get(variant.split("_")[0].split("=")[0], ())}
+    assert load(f"configs/{name}.py:iteration=none").model.iteration == "none"
+
+
+def test_ablations_are_variants_of_the_released_resnet_50():
+    assert load("configs/ablations.py").to_dict() == load("configs/coco_r50.py").to_dict()
