@@ -34,11 +34,7 @@ def test_shipped_configurations_pass(module):
             "all",
             r"model.query_feedback='all' is for the full version, .* add --config.model.light=False",
         ),
-        (
-            "model.pose_query",
-            "instance",
-            r"model.pose_query='instance' needs model.part_dim=\d+ to equal model.dim=\d+",
-        ),
+        ("model.pose_query", "joint", r"model.pose_query='joint' is unknown; known: part, instance"),
         ("data.canvases", ((160, 200),), r"data.canvases=\(\(160, 200\),\) must be pairs .* of multiples of 32"),
         ("data.canvases", (), r"data.canvases=\(\) must be pairs"),
         ("data.batch_size", 0, r"data.batch_size=0 must be positive"),
@@ -66,4 +62,18 @@ def test_double_precision_is_allowed_where_jax_has_it():
     config = synthetic_tiny.get_config()
     config.model.dtype = "float64"
     with jax.enable_x64(True):
+        check_config(config)
+
+
+def test_copies_of_the_instance_query_need_its_width():
+    config = coco_r50.get_config()
+    config.model.pose_query = "instance"
+    with pytest.raises(UserError, match=r"='instance' needs model.part_dim=128 to equal model.dim=256"):
+        check_config(config)
+
+
+def test_what_was_not_trained_is_not_fed_back_at_test_time():
+    config = coco_r50.get_config()
+    config.model.update(query_feedback="none", carry_query_at_test=True)
+    with pytest.raises(UserError, match=r"='none' feeds back at test time what it did not in training"):
         check_config(config)
