@@ -3,8 +3,12 @@
 DIR/checkpoints/STEP holds up to three items: `model` (every variable of the model under its dotted path),
 `training` (the optimizer's state, absent in imported weights) and `about` (JSON: step, hashes, code version).
 Arrays are stored by name, so that a mismatch can be told in words and any mesh can read them.
+
+A folder named by a step is always whole: it gets this name when everything is written, and loses it before anything is
+deleted.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 from jax.sharding import Sharding, SingleDeviceSharding
@@ -23,11 +28,13 @@ import querypose_jax
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
 from querypose_jax.training.config_json import model_hash, read_config, write_config
+from querypose_jax.training.disk import refusal, told_where
 from querypose_jax.training.results import evaluated_steps, read_results
 from querypose_jax.training.step import TrainState
 
 BEST_BY = "keypoint/AP"
 FOLDER = "checkpoints"
+DELETED = "deleted"  # in FOLDER; what is superfluous is moved here in one piece, then deleted
 
 
 class Checkpoints:
@@ -35,7 +42,11 @@ class Checkpoints:
 
     Saving returns as soon as the arrays are copied from the device; leaving the context waits for the files. A
     checkpoint is evaluated after it is written: its score is told by `rank`, those of earlier starts are read from
-    DIR/eval. What is superfluous goes when the next one is complete.
+    DIR/eval. What is superfluous goes when the next one is complete; what a killed start has left half written or
+    half deleted goes when it is opened.
+
+    A file that cannot be written (disk full, read-only) is a UserError of `save`, `wait` or the end of the context; the
+    checkpoints before stay.
     """
 
     def __init__(self, directory: Path, keep_last: int = 1):
@@ -46,13 +57,26 @@ class Checkpoints:
         keep = checkpoint_managers.AnyPreservationPolicy(
             [checkpoint_managers.LatestN(keep_last), KeepBest(self.scores)]
         )
-        self.manager = _open(directory, ocp.CheckpointManagerOptions(preservation_policy=keep))
+        with told_where(directory / FOLDER, "mend or name another workdir"):
+            self.manager = _open(
+                directory,
+                ocp.CheckpointManagerOptions(
+                    preservation_policy=keep, cleanup_tmp_directories=True, todelete_subdir=DELETED
+                ),
+            )
+            self._delete()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *error) -> None:
-        self.manager.close()
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            with self._told():
+                self.manager.close()  # waits
+                self._delete()
+        except UserError:
+            if error is None:  # else something else ended the run, or this is told already
+                raise
 
     @property
     def latest_step(self) -> int | None:
@@ -66,6 +90,7 @@ class Checkpoints:
             state: what to write; it may be donated to the next step right after.
             about: JSON-able facts that `about` gives back.
         """
+        self.wait()
         step = int(state.step)
         about = about | {"step": step, "code_version": querypose_jax.__version__}
         args = ocp.args.Composite(
@@ -73,11 +98,32 @@ class Checkpoints:
             training=ocp.args.StandardSave(named_leaves(state.opt_state)),
             about=ocp.args.JsonSave(about),
         )
-        self.manager.save(step, args=args)
+        with self._told():
+            self.manager.save(step, args=args)
 
     def wait(self) -> None:
-        """Returns when everything that was saved is on disk."""
-        self.manager.wait_until_finished()
+        """Returns when everything that was saved is on disk, and what it made superfluous is not."""
+        with self._told():
+            self.manager.wait_until_finished()
+            self._delete()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if (reason := refusal(error)) is None:
+                raise
+            step = newest_step(self.directory)  # on disk: the manager counts the one that failed
+            last = "no checkpoint is there yet" if step is None else f"the checkpoint of step {step} is good"
+            raise UserError(
+                f"{self.directory / FOLDER}: cannot be written ({reason}); {last}; make room or mend the folder, and "
+                "continue"
+            ) from None
+
+    def _delete(self) -> None:
+        if jax.process_index() == 0 and (folder := self.directory / FOLDER / DELETED).exists():
+            shutil.rmtree(folder)
 
     def rank(self, step: int, metrics: dict[str, float]) -> None:
         """Takes note of what an evaluation of a step has found."""
@@ -86,8 +132,7 @@ class Checkpoints:
 
     def about(self) -> dict[str, Any]:
         """The facts that were saved with the newest checkpoint."""
-        step = self.latest_step
-        return dict(self.manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
+        return _about(self.manager, self.latest_step)
 
     def restore(self, state: TrainState) -> TrainState:
         """The newest checkpoint, placed on the devices as `state` is.
@@ -95,21 +140,7 @@ class Checkpoints:
         Raises:
             UserError: it belongs to another model, or holds imported weights without an optimizer's state.
         """
-        step = self.latest_step
-        where = _where(self.directory, step)
-        saved = _saved_shapes(self.manager, step)
-        if "training" not in saved:
-            raise UserError(
-                f"{where} holds weights only; start in another workdir with --config.init_from={self.directory}"
-            )
-        model = _read(self.manager, step, "model", named_leaves(state.model), where)
-        training = _read(self.manager, step, "training", named_leaves(state.opt_state), where)
-        return TrainState(
-            step=jax.device_put(jnp.asarray(step, state.step.dtype), state.step.sharding),
-            params=_fill(state.params, model),
-            rest=_fill(state.rest, model),
-            opt_state=_fill(state.opt_state, training),
-        )
+        return _restore(self.manager, self.latest_step, state, self.directory)
 
 
 class KeepBest(checkpoint_managers.PreservationPolicy):
@@ -155,16 +186,52 @@ def load_model(
     return config, graphdef, _fill(abstract, arrays)
 
 
-def newest_step(directory: Path) -> int | None:
-    """The step of the newest finished checkpoint by the names of their folders, None where there is none."""
+def finished_steps(directory: Path) -> list[int]:
+    """The steps of the finished checkpoints by the names of their folders, ascending."""
     names = [path.name for path in directory.glob(f"{FOLDER}/*")]
-    return max((int(name) for name in names if name.isdigit()), default=None)
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def newest_step(directory: Path) -> int | None:
+    """The step of the newest finished checkpoint, None where there is none."""
+    return max(finished_steps(directory), default=None)
 
 
 def find_step(directory: str | Path, step: int | None = None) -> int:
     """The step of the newest checkpoint, or `step` itself if it is there; raises UserError otherwise."""
     with _existing(Path(directory), step) as (_, found):
         return found
+
+
+def load_before(directory: Path, step: int, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest checkpoint of a step below `step`, placed as `state` is, with its facts; None where there is none.
+
+    Only reads: the run may be going on.
+
+    Raises:
+        UserError: it belongs to another model, or holds imported weights.
+    """
+    earlier = [found for found in finished_steps(directory) if found < step]
+    if not earlier:
+        return None
+    with _existing(directory, max(earlier)) as (manager, found):
+        return _restore(manager, found, state, directory), _about(manager, found)
+
+
+def load_arrays(directory: Path, step: int | None = None) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint under `model.NAME` and `training.NAME`, for comparing two of them.
+
+    Raises:
+        UserError: nothing there, or no such step.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    with _existing(directory, step) as (manager, found):
+        metadata = manager.item_metadata(found)
+        for item, names in _saved_shapes(manager, found).items():
+            wanted = _placed({name: metadata[item][name] for name in names}, None)
+            read = _read(manager, found, item, wanted, _where(directory, found))
+            arrays |= {f"{item}.{name}": np.asarray(array) for name, array in read.items()}
+    return arrays
 
 
 def load_weights(directory: str | Path, model: nnx.State) -> tuple[nnx.State, list[str]]:
@@ -209,6 +276,25 @@ def named_leaves(tree: PyTree) -> dict[str, Array]:
         jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value"): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
+
+
+def _about(manager, step: int) -> dict[str, Any]:
+    return dict(manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"])
+
+
+def _restore(manager, step: int, state: TrainState, directory: Path) -> TrainState:
+    """A checkpoint with an optimizer's state, placed as `state` is."""
+    where = _where(directory, step)
+    if "training" not in _saved_shapes(manager, step):
+        raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={directory}")
+    model = _read(manager, step, "model", named_leaves(state.model), where)
+    training = _read(manager, step, "training", named_leaves(state.opt_state), where)
+    return TrainState(
+        step=jax.device_put(jnp.asarray(step, state.step.dtype), state.step.sharding),
+        params=_fill(state.params, model),
+        rest=_fill(state.rest, model),
+        opt_state=_fill(state.opt_state, training),
+    )
 
 
 def _fill(tree: PyTree, leaves: dict[str, Array]) -> PyTree:

@@ -11,37 +11,41 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, PyTree
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.layers.frozen import Frozen
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import Batch
+from querypose_jax.structures import AnyArray, Batch
 from querypose_jax.training import sharding
 from querypose_jax.training.agreement import check_agreement
+from querypose_jax.training.bad_steps import BadSteps, NonFiniteError
 from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves, newest_step
 from querypose_jax.training.config_json import check_same_run, model_hash, write_config
+from querypose_jax.training.disk import told_where
 from querypose_jax.training.distributed import together
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
 from querypose_jax.training.preemption import Stop, never
 from querypose_jax.training.results import is_evaluated
-from querypose_jax.training.step import Metrics, TrainState, init_state, make_train_step, shardings
+from querypose_jax.training.step import (
+    Metrics,
+    TrainState,
+    TrainStep,
+    all_finite,
+    init_state,
+    make_train_step,
+    shardings,
+)
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
 
 Evaluate = Callable[[nnx.State, int], dict[str, float]]
-
-
-class NonFiniteError(UserError):
-    """A loss became NaN or infinite: the run stops, the last checkpoint is good."""
-
-    exit_code = 3
+InFlight = deque[tuple[int, Metrics, AnyArray]]  # step, its metrics, the image ids of its batch
 
 
 def train(
@@ -56,12 +60,13 @@ def train(
 
     What is logged under a step are the exact values of that step, not averages, so that a continued run can be
     compared to an uninterrupted one to the bit. A step is saved before it is evaluated, and logged last: whatever
-    ends a run meanwhile, the next start evaluates and logs the step that it finds unfinished.
+    ends a run meanwhile, the next start evaluates and logs the step that it finds unfinished. Steps that are not
+    finite are skipped, see bad_steps.py.
 
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json, checkpoints/, metrics.jsonl and TensorBoard files.
+        workdir: gets config.json, checkpoints/, metrics.jsonl and TensorBoard files; bad_step.json with the error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end.
         fingerprint: tells one data set from another; a run is only continued on the same one.
@@ -73,34 +78,25 @@ def train(
 
     Raises:
         UserError: the folder holds another run, the batch does not split over the devices, weights do not fit,
-            processes do not agree.
-        NonFiniteError: a loss is NaN or infinite; names the step and the losses.
+            processes do not agree, or a checkpoint cannot be written.
+        NonFiniteError: config.train.max_bad_steps steps in a row were skipped; names the last one and its losses.
     """
     # Set up.
     workdir = Path(workdir)
     check_agreement(config, fingerprint, newest_step(workdir))
     check_same_run(workdir, config)
-    mesh = sharding.make_mesh(config.mesh)
-    sharding.check_batch_size(config.data.batch_size, mesh)
     main_process = jax.process_index() == 0
-
-    # Build.
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    schedule = learning_rate(config.optimizer, config.train.num_steps)
-    graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
-    state = sharding.put(state, shardings(state, config.mesh.parameters, mesh))
-    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters, config.train.seed)
+    mesh, _, state, train_step = build(config)
 
     with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints, together():
         # Restore.
         about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}
+        bad = BadSteps(workdir, config.train.max_bad_steps, config.train.seed, restored(checkpoints, "bad_steps"))
         if checkpoints.latest_step is not None:
             check_same_data(checkpoints, fingerprint, workdir)
             state = checkpoints.restore(state)
         else:
-            drawn = set(named_leaves(state.model))
-            if config.init_from:
-                state, drawn = start_from_weights(config.init_from, state)
+            state, drawn = first_state(config, state)
             if main_process:
                 warn_of_frozen(state.rest, drawn)
         if main_process:
@@ -115,21 +111,21 @@ def train(
             progress_bar(start, end, show=main_process) as bar,
         ):
             if unfinished:
-                finish_step(start, state, restored_values(checkpoints), evaluate, checkpoints, log)
+                finish_step(start, state, restored(checkpoints, "metrics") or {}, evaluate, checkpoints, log)
             source = batches(start) if start < end else iter(())
-            speed, in_flight = Speed(), deque[tuple[int, Metrics]]()
+            speed, in_flight = Speed(), InFlight()
             compiling = Compiling(bar)
             for step in range(start + 1, end + 1):
                 # Step. The first one compiles: it is waited for, and timed apart.
                 batch = next_batch(source, step)
                 with compiling.told(batch):
                     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
-                in_flight.append((step, metrics))
+                in_flight.append((step, metrics, batch.image_id))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
                 saves = evaluates or stops or step == end or is_due(step, config.train.checkpoint_every)
                 logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
-                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bar)
+                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bad, bar)
                 timing = {}
                 if step == start + 1:
                     timing["first_step_seconds"] = speed.restart()
@@ -137,11 +133,11 @@ def train(
                     speed.add(config.data.batch_size)
 
                 # Save, evaluate, log.
-                values = timing | logged_values(metrics, speed, bar) if logs else {}
+                values = timing | logged_values(metrics, bad, speed, bar) if logs else {}
                 with speed.excluded():
                     if saves:
                         check_finite(state)
-                        checkpoints.save(state, about | {"metrics": values})
+                        checkpoints.save(state, about | {"metrics": values, "bad_steps": bad.facts})
                     if not (stops and evaluates):
                         finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
                 if stops:
@@ -149,17 +145,36 @@ def train(
     return state
 
 
+def build(config: ConfigDict) -> tuple[Mesh, nnx.GraphDef, TrainState, TrainStep]:
+    """The devices, the model's structure, a freshly drawn state where it belongs, and the step, not yet compiled.
+
+    Raises:
+        UserError: the devices are not there, or the batch does not split over them.
+    """
+    mesh = sharding.make_mesh(config.mesh)
+    sharding.check_batch_size(config.data.batch_size, mesh)
+    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
+    schedule = learning_rate(config.optimizer, config.train.num_steps)
+    graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
+    state = sharding.put(state, shardings(state, config.mesh.parameters, mesh))
+    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters, config.train.seed)
+    return mesh, graphdef, state, train_step
+
+
 def open_log(config: ConfigDict, workdir: Path, step: int) -> MetricsLog:
     """The log of a run that stands at `step`."""
     return MetricsLog(workdir, step, config.train.wandb_project)
 
 
-def logged_values(metrics: Metrics, speed: Speed, bar: tqdm) -> dict[str, float]:
-    """The metrics of a step as numbers, with the speed since the last ones; shows both on the bar."""
-    values = {name: float(value) for name, value in metrics.items()}
+def logged_values(metrics: Metrics, bad: BadSteps, speed: Speed, bar: tqdm) -> dict[str, float]:
+    """The finite ones of a step's metrics as numbers, the steps skipped so far and the speed; shows some on the bar."""
+    values = {name: float(value) for name, value in metrics.items() if name != "skipped"}
+    bar_values = {"loss": f"{values['loss/total']:.3f}"}
+    values = {name: value for name, value in values.items() if np.isfinite(value)}  # JSON has no others
+    values["skipped_steps"] = float(bad.total)
     if speed.pictures:
         values["images_per_second"] = speed.read()
-        bar.set_postfix(loss=f"{values['loss/total']:.3f}", images=f"{values['images_per_second']:.1f}/s")
+        bar.set_postfix(bar_values | {"images": f"{values['images_per_second']:.1f}/s"})
     return values
 
 
@@ -178,12 +193,14 @@ def finish_step(
         checkpoints.rank(step, results)
         values = values | results
     if log and values:
-        log.write(step, values)
+        with told_where(log.path, "the last checkpoint is good; make room or mend the folder, and continue"):
+            log.write(step, values)
 
 
-def restored_values(checkpoints: Checkpoints) -> dict[str, float]:
-    """What the newest checkpoint's step had to log when it was saved; nothing where there is no checkpoint."""
-    return {} if checkpoints.latest_step is None else checkpoints.about().get("metrics", {})
+def restored(checkpoints: Checkpoints, name: str) -> Any:
+    """A fact of the newest checkpoint: what its step had to log when it was saved, or what was skipped before. None
+    where there is no checkpoint, or one of an older version without this fact."""
+    return None if checkpoints.latest_step is None else checkpoints.about().get(name)
 
 
 def wants_evaluation(config: ConfigDict, step: int) -> bool:
@@ -204,30 +221,25 @@ def next_batch(source: Iterator[Batch], step: int) -> Batch:
     return batch
 
 
-def settle(in_flight: deque[tuple[int, Metrics]], allowed: int, bar: tqdm) -> None:
-    """Waits until at most `allowed` steps are on the devices; raises NonFiniteError at the first bad one."""
+def settle(in_flight: InFlight, allowed: int, bad: BadSteps, bar: tqdm) -> None:
+    """Waits until at most `allowed` steps are on the devices; raises NonFiniteError after too many bad ones."""
     while len(in_flight) > allowed:
-        step, metrics = in_flight.popleft()
-        if not np.isfinite(float(metrics["loss/total"])) or not np.isfinite(float(metrics["grad_norm"])):
-            values = {name: float(value) for name, value in metrics.items()}
-            bad = ", ".join(f"{name}={value}" for name, value in sorted(values.items()) if not np.isfinite(value))
-            raise NonFiniteError(
-                f"step {step}: not finite: {bad}; continue from the last checkpoint with a lower "
-                "optimizer.learning_rate, or look at the batch of this step"
-            )
+        line = bad.note(*in_flight.popleft())
+        if line and not bar.disable:
+            bar.write(line)
         bar.update()
 
 
 def check_finite(state: TrainState) -> None:
-    """Raises NonFiniteError where a parameter, statistic or moment is NaN or infinite: that is never written."""
-    if not bool(_all_finite(state)):
+    """Raises NonFiniteError where a parameter, statistic or moment is NaN or infinite: that is never written.
+
+    Skipping bad steps keeps a state finite; one that never was came from weights or from an absurd learning rate.
+    """
+    if not bool(whole_state_finite(state)):
         raise NonFiniteError(f"step {int(state.step)}: parameters or statistics are not finite; nothing was saved")
 
 
-@jax.jit
-def _all_finite(tree: PyTree) -> Bool[Array, ""]:
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+whole_state_finite = jax.jit(all_finite)
 
 
 def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -> None:
@@ -238,6 +250,13 @@ def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -
             f"{workdir} was trained on other data (fingerprint {before}, now {fingerprint}); use another workdir, "
             "with --config.init_from to start from its weights"
         )
+
+
+def first_state(config: ConfigDict, state: TrainState) -> tuple[TrainState, set[str]]:
+    """The state of step 0, and the names of its model's arrays that no weights were given for."""
+    if config.init_from:
+        return start_from_weights(config.init_from, state)
+    return state, set(named_leaves(state.model))
 
 
 def start_from_weights(folder: str, state: TrainState) -> tuple[TrainState, set[str]]:

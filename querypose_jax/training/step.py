@@ -1,4 +1,6 @@
-"""One training step as a pure function: gradients, update, running statistics."""
+"""One training step as a pure function: gradients, update, running statistics.
+
+A step whose loss, gradients or running statistics are not finite changes nothing but the step number."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +10,15 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int, PyTree
 
 from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
 from querypose_jax.training.optimizer import global_norm
 
 Metrics = dict[str, Array]
+TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
+Gradients = Callable[["TrainState", Batch], tuple[Array, dict[str, Array], nnx.State, nnx.State]]
 
 
 @jax.tree_util.register_dataclass
@@ -23,7 +27,7 @@ class TrainState:
     """All that changes in training. `shardings` says where it lives."""
 
     step: Int[Array, ""]
-    """Updates done so far."""
+    """Steps done so far, those whose update was skipped included."""
     params: nnx.State
     """What the optimizer moves: the model's nnx.Param variables and nothing else."""
     rest: nnx.State
@@ -53,23 +57,12 @@ def shardings(state: TrainState, rule: str, mesh: Mesh) -> TrainState:
     )
 
 
-def make_train_step(
-    graphdef: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
-    schedule: optax.Schedule,
-    mesh: Mesh,
-    rule: str = "replicated",
-    seed: int = 0,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
+def make_gradients(graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated", seed: int = 0) -> Gradients:
+    """`gradients(state, batch) -> (total loss, loss terms, gradients, what the forward pass leaves in state.rest)`.
 
-    The state must come, and goes, where `shardings(state, rule, mesh)` puts it.
-    What a model draws in a step (drop path) follows from `seed` and the step alone: a run resumes to the bit.
-
-    Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
-    clipping), `learning_rate`.
+    Not compiled. What a model draws in a step (drop path) follows from `seed` and the step alone: a run resumes to
+    the bit.
     """
-
     splits_parameters = "parameters" in sharding.RULES[rule] and mesh.shape["fsdp"] > 1
 
     def losses(params: nnx.State, rest: nnx.State, batch: Batch, key: Array):
@@ -79,7 +72,7 @@ def make_train_step(
         total, terms = model.loss(model(batch, train=True, key=key), batch)
         return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def gradients(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         forward = losses
         if splits_parameters:
@@ -87,13 +80,62 @@ def make_train_step(
         grads_of = jax.value_and_grad(forward, has_aux=True)
         (total, (terms, rest)), grads = grads_of(state.params, state.rest, batch, key)
         # A rule that splits the optimizer splits what it reads: gradients are summed to where their moments are.
-        grads = sharding.constrain(grads, "optimizer", rule, mesh)
+        return total, terms, sharding.constrain(grads, "optimizer", rule, mesh), rest
+
+    return gradients
+
+
+def make_train_step(
+    graphdef: nnx.GraphDef,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    mesh: Mesh,
+    rule: str = "replicated",
+    seed: int = 0,
+) -> TrainStep:
+    """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
+
+    The state must come, and goes, where `shardings(state, rule, mesh)` puts it. Where the loss, the norm of the
+    gradients or a running statistic is NaN or infinite, parameters, moments and statistics stay as they were; the
+    step number and the learning rate's schedule move on. The device decides: the host reads nothing for it.
+
+    Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
+    clipping), `learning_rate`, `skipped` (True: no update).
+    """
+    gradients = make_gradients(graphdef, mesh, rule, seed)
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        total, terms, grads, rest = gradients(state, batch)
+        norm = global_norm(grads)
+        is_good = all_finite((total, norm, nnx.filter_state(rest, nnx.BatchStat)))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {f"loss/{name}": value for name, value in terms.items()}
-        metrics |= {"loss/total": total, "grad_norm": global_norm(grads), "learning_rate": schedule(state.step)}
-        new = TrainState(state.step + 1, params, rest, opt_state)
+        metrics |= {"loss/total": total, "grad_norm": norm, "learning_rate": schedule(state.step), "skipped": ~is_good}
+        new = TrainState(
+            step=state.step + 1,
+            params=choose(is_good, params, state.params),
+            rest=choose(is_good, rest, state.rest),
+            opt_state=choose(is_good, opt_state, state.opt_state),
+        )
         return jax.lax.with_sharding_constraint((new, metrics), (shardings(new, rule, mesh), everywhere))
 
     everywhere = sharding.replicated(mesh)
     return jax.jit(step, in_shardings=(None, sharding.split_batch(mesh)), donate_argnums=0)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether no number of a tree is NaN or infinite."""
+    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+
+
+def choose(is_good: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
+    """The new tree, or the old one; the count of a schedule is new in any case: it goes by steps, not by updates."""
+
+    def one(new: PyTree, old: PyTree) -> PyTree:
+        if isinstance(new, optax.ScaleByScheduleState):
+            return new
+        return jax.tree.map(lambda n, o: jnp.where(is_good, n, o), new, old)
+
+    return jax.tree.map(one, new, old, is_leaf=lambda x: isinstance(x, optax.ScaleByScheduleState))

@@ -11,8 +11,9 @@ from flax import nnx
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 from querypose_jax.layers.frozen import Frozen
+from querypose_jax.training.bad_steps import NonFiniteError
 from querypose_jax.training.checkpoint import find_step, save_model
-from querypose_jax.training.loop import NonFiniteError, train, warn_of_frozen
+from querypose_jax.training.loop import train, warn_of_frozen
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 pytestmark = pytest.mark.usefixtures("fake_model")
@@ -64,11 +65,16 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path):
     assert list(losses(tmp_path)) == [*before, 14]
 
 
-def test_nan_stops_the_run_names_step_and_losses_and_is_never_saved(tmp_path):
-    with pytest.raises(NonFiniteError, match=r"step 7: not finite: .*loss/l1=nan, loss/total=nan;"):
-        train(fake_config(num_steps=50), fake_batches(poisoned_step=6), tmp_path)
-    assert find_step(tmp_path) == 5
-    assert max(losses(tmp_path)) < 7
+def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
+    donor = FakeModel(nnx.Rngs(0))
+    donor.backbone.bias[...] = jnp.full(8, jnp.inf)
+    save_model(tmp_path / "donor", fake_config(), nnx.state(donor))
+    config = fake_config(checkpoint_every=3)
+    config.init_from = str(tmp_path / "donor")
+    with pytest.raises(NonFiniteError, match=r"^step 3: parameters or statistics are not finite; nothing was saved"):
+        train(config, fake_batches(), tmp_path / "run")
+    assert find_step(tmp_path / "donor") == 0
+    assert not list(tmp_path.glob("run/checkpoints/[0-9]*"))
 
 
 def test_evaluation_is_called_when_due_and_at_the_end_and_its_numbers_are_logged(tmp_path):

@@ -1,0 +1,82 @@
+"""Disks that are full or read-only, for real: small file systems of the test's own, where the system allows them."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from querypose_jax.errors import UserError
+from querypose_jax.training.checkpoint import Checkpoints, finished_steps, load_arrays
+from querypose_jax.training.disk import told_where
+from tests.training.test_checkpoint import fresh_state, kept, save_steps
+
+ROOT = Path(__file__).parent.parent.parent
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+def can_mount() -> bool:
+    command = [*NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"]
+    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_mount(), reason="no file system can be mounted here")
+@pytest.mark.parametrize(
+    ("fault", "reason", "last"),
+    [(["2800k"], "No space left on device", 8), (["9m", "7"], "Read-only file system", 4)],
+)
+def test_a_disk_that_refuses_ends_a_run_with_one_line_and_the_checkpoints_before_stay(tmp_path, fault, reason, last):
+    command = [*NAMESPACE, sys.executable, "-m", "tests.training.small_disk", str(tmp_path), *fault]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    *bars, line = done.stderr.strip().replace("\r", "\n").splitlines()
+    assert line == (
+        f"error: {tmp_path}/checkpoints: cannot be written ({reason}); the checkpoint of step {last} is good; "
+        "make room or mend the folder, and continue"
+    )
+    assert not any("rror" in shown or "Traceback" in shown for shown in bars)
+    assert done.stdout.splitlines()[-1:] == [f"step {last}: 23 arrays"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_save_that_fails_is_told_once_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, number):
+    save_steps(tmp_path, 2)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with Checkpoints(tmp_path) as checkpoints:
+        state = checkpoints.restore(fresh_state())
+        monkeypatch.setattr(checkpoints.manager, "save", refuse)
+        with pytest.raises(UserError, match="the checkpoint of step 2 is good; make room"):
+            checkpoints.save(state, {"data": "abc"})
+    assert finished_steps(tmp_path) == [1, 2]
+    assert load_arrays(tmp_path)
+
+
+def test_what_a_killed_start_left_half_written_or_half_deleted_is_never_chosen_and_goes(tmp_path):
+    save_steps(tmp_path, 3)
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "3", folder / "4.orbax-checkpoint-tmp")
+    shutil.copytree(folder / "3", folder / "deleted" / "1")
+    shutil.rmtree(folder / "deleted" / "1" / "model")
+    assert finished_steps(tmp_path) == [2, 3]
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest_step == 3
+        checkpoints.save(checkpoints.restore(fresh_state()), {"data": "abc"})
+    assert kept(tmp_path) == [2, 3]
+
+
+def test_errors_that_are_not_the_file_systems_pass(tmp_path):
+    with pytest.raises(ValueError, match="^shape$"), told_where(tmp_path, "hint"):
+        raise ValueError("shape")
+    text = "RESOURCE_EXHAUSTED: ... [os_error_code='28']"
+    with (
+        pytest.raises(UserError, match="cannot be written .No space left on device.; hint"),
+        told_where(tmp_path, "hint"),
+    ):
+        raise ValueError(text)
