@@ -118,7 +118,7 @@ ALL = sorted({command for page in PAGES for command in (*FENCED[page.name], *com
 @pytest.fixture
 def dry(monkeypatch):
     """Commands check what they are given and then do nothing."""
-    for mode in ("train", "evaluate", "predict", "export", "plan"):
+    for mode in ("train", "evaluate", "predict", "export", "plan", "replay"):
         monkeypatch.setattr(launch, mode, lambda options, config: None)
     monkeypatch.setattr(launch, "join", lambda *told: None)
     monkeypatch.setattr(launch, "run_config", lambda options: options.config)  # there is no run
