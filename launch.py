@@ -330,4 +330,8 @@ def keep_programs() -> None:
 
 if __name__ == "__main__":
     keep_programs()
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    if code:  # leave at once: after a save that failed, threads of orbax wait for minutes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
