@@ -10,7 +10,8 @@ plans for a TPU that is not there, runs one training step again (the one that en
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not given.
+--config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not
+given.
 """
 
 import os

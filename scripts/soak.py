@@ -3,7 +3,7 @@
     python scripts/soak.py --what=train|video [--minutes=20] [--every=5]
 
 train: `launch.py` on configs/synthetic_tiny.py, in a process of its own. video: predict_video on a drawn film, again
-and again, with the untrained model of the same configuration. Every few seconds host memory (RSS), open files and the
+and again, with the untrained model of the same configuration. Every few seconds host memory (RssAnon), open files and the
 steps or frames so far are read, from /proc (Linux). The first fifth, two minutes at most, is warm-up. Exit code 1 where
 memory grows by more than 2 % an hour, the last quarter is more than 10 % slower than the first, or files stay open.
 """
@@ -45,10 +45,11 @@ class Sample(NamedTuple):
 
 
 def sample(pid: int, done: int) -> Sample:
-    """Reads /proc."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    """Reads /proc. RssAnon: pages of files come and go with the memory that others leave."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    rss = 1024 * int(status.partition("RssAnon:")[2].split()[0])
     files = len(os.listdir(f"/proc/{pid}/fd"))
-    return Sample(time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE"), files, done)
+    return Sample(time.monotonic(), rss, files, done)
 
 
 def watch(pid: int, done: Callable[[], int], minutes: float, every: float, alive: Callable[[], bool]) -> list[Sample]:
