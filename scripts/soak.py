@@ -3,9 +3,10 @@
     python scripts/soak.py --what=train|video [--minutes=20] [--every=5]
 
 train: `launch.py` on configs/synthetic_tiny.py, in a process of its own. video: predict_video on a drawn film, again
-and again, with the untrained model of the same configuration. Every few seconds host memory (RssAnon), open files and the
-steps or frames so far are read, from /proc (Linux). The first fifth, two minutes at most, is warm-up. Exit code 1 where
-memory grows by more than 2 % an hour, the last quarter is more than 10 % slower than the first, or files stay open.
+and again, with the untrained model of the same configuration. Every few seconds host memory (RssAnon), open files and
+the steps or frames so far are read, from /proc (Linux). The first fifth, two minutes at most, is warm-up. Exit code 1
+where memory grows by more than 2 % an hour, the last quarter is more than 10 % slower than the first, or files stay
+open.
 """
 
 import argparse
