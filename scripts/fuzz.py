@@ -3,8 +3,8 @@
     python scripts/fuzz.py [--inputs=100000] [--seed=0] [--readers=pkl,safetensors,pth,annotations]
 
 Anything else counts as failed: another error than UserError, a message of several lines, ten seconds of the processor
-without an end, 64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned into batches.
-Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted / failed and
+without an end, 64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned
+into batches. Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted / failed and
 the first failures; exit code 1 if there is one. Needs torch for pth, and leaves pth out where it is not installed.
 """
 
