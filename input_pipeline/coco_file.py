@@ -256,7 +256,7 @@ def _is_listed(values: object, count: int | None) -> bool:
 
 def _is_numbers(values: object, count: int | None) -> bool:
     """A list of `count` (None: any number of) numbers up to LARGEST_NUMBER (NaN is not)."""
-    return _is_listed(values, count) and all(abs(v) <= LARGEST_NUMBER for v in values)
+    return isinstance(values, list) and _is_listed(values, count) and all(abs(v) <= LARGEST_NUMBER for v in values)
 
 
 def _is_degenerate(segmentation: object) -> bool:

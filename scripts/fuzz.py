@@ -4,8 +4,8 @@
 
 Anything else counts as failed: another error than UserError, a message of several lines, ten seconds of the processor
 without an end, 64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned
-into batches. Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted / failed and
-the first failures; exit code 1 if there is one. Needs torch for pth, and leaves pth out where it is not installed.
+into batches. Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted
+/ failed and the first failures; exit code 1 if there is one. pth needs torch and is left out where it is not installed.
 """
 
 import argparse

@@ -196,10 +196,10 @@ def finished(value: Any, done: dict[int, Any] | None = None) -> Any:
         if value.value is None:
             raise ValueError("array without content")
         return value.value
+    made = value
     if isinstance(value, dict):
-        done[id(value)] = made = {key: finished(item, done) for key, item in value.items()}
-        return made
-    if isinstance(value, list | tuple):
-        done[id(value)] = made = [finished(item, done) for item in value]
-        return made
-    return value
+        made = {key: finished(item, done) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        made = [finished(item, done) for item in value]
+    done[id(value)] = made
+    return made

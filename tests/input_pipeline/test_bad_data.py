@@ -262,7 +262,7 @@ from tests import tiny_run
 def get_config():
     config = tiny_run.get_config()
     config.data.update(
-        name="coco", root={root!r}, prepared={prepared!r}, batch_size=2, block_batches=16, max_people=8, workers=2,
+        name="coco", root={root!r}, prepared={prepared!r}, batch_size=2, block_batches=16, max_people=4, workers=2,
         crop_short_sides=(48, 56), crop_sides=(40, 64), short_sides=(64, 72), eval_short_side=72, longest_side=128,
         canvases=((128, 128),), row_ladder=(16,),
     )
