@@ -29,8 +29,8 @@ def read_picture(source: str | Path | bytes, name: str = "") -> Image.Image:
         name: what to call the picture in an error message, where source is bytes.
 
     Raises:
-        PictureError: the file is missing, of none of FORMATS, damaged, or larger than LARGEST_PICTURE, which a small file can
-            be made to say (a decompression bomb).
+        PictureError: the file is missing, of none of FORMATS, damaged, or larger than LARGEST_PICTURE, which a small
+            file can be made to say (a decompression bomb).
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     too_large = f"{name}: has more than {LARGEST_PICTURE:,} pixels; scale it down"

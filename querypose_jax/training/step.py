@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
-from querypose_jax.training.optimizer import global_norm
+from querypose_jax.training.optimizer import global_norm, summed
 
 Metrics = dict[str, Array]
 TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
@@ -127,7 +127,7 @@ def make_train_step(
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether no number of a tree is NaN or infinite."""
     floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in floats]).all()
+    return summed([(~jnp.isfinite(leaf)).any().astype(jnp.float32) for leaf in floats]) == 0
 
 
 def choose(is_good: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
