@@ -16,7 +16,9 @@ from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.winograd import winograd
 
-WINOGRAD_CHANNELS = 256  # with fewer, transforming the tiles costs more than the products saved
+# Channels from which Winograd's form pays on both sides: with fewer, forward, transforming the tiles costs more than
+# the products saved; in the gradient of the kernel it still saves a third, but makes programs of five times the length.
+WINOGRAD_FORWARD, WINOGRAD_GRADIENT = 256, 128
 
 Map = Float[Array, "B _ _ _"]
 Kernel = Float[Array, "k k _ _"]
@@ -67,7 +69,7 @@ class Conv(nnx.Module):
 def convolve(x: Map, kernel: Kernel, stride: int, padding: Padding) -> Map:
     """Convolution of zero-padded maps [B, h, w, C] with a kernel [k, k, C, D]; equal to rounding on every platform."""
     plain = functools.partial(direct, stride=stride, padding=padding)
-    if suits_winograd(x, kernel, stride, padding) and min(kernel.shape[2:]) >= WINOGRAD_CHANNELS:
+    if suits_winograd(x, kernel, stride, padding, WINOGRAD_FORWARD):
         return jax.lax.platform_dependent(x, kernel, cpu=winograd, default=plain)
     return plain(x, kernel)
 
@@ -94,7 +96,7 @@ def backward(stride: int, padding: Padding, operands: tuple[Map, Kernel], dy: Ma
     (dx,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(dy)
     if x.dtype.itemsize < 4:
         return dx, transposed(x, dy)
-    on_cpu = of_winograd if suits_winograd(x, kernel, stride, padding) else of_products
+    on_cpu = of_winograd if suits_winograd(x, kernel, stride, padding, WINOGRAD_GRADIENT) else of_products
     return dx, jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=transposed)
 
 
@@ -108,10 +110,12 @@ def direct(x: Map, kernel: Kernel, stride: int, padding: Padding) -> Map:
     )
 
 
-def suits_winograd(x: Map, kernel: Kernel, stride: int, padding: Padding) -> bool:
-    """3x3 with stride 1 on even maps that keep their size, in types that do not miss the bits the sums cost."""
-    even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
-    return kernel.shape[0] == 3 and stride == 1 and padding == ((1, 1), (1, 1)) and even and x.dtype.itemsize >= 4
+def suits_winograd(x: Map, kernel: Kernel, stride: int, padding: Padding, channels: int) -> bool:
+    """3x3 with stride 1 on even maps that keep their size, of so many channels, in types that do not miss the bits
+    that the sums cost."""
+    keeps_size = kernel.shape[0] == 3 and stride == 1 and padding == ((1, 1), (1, 1))
+    is_even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
+    return keeps_size and is_even and min(kernel.shape[2:]) >= channels and x.dtype.itemsize >= 4
 
 
 def kernel_gradient(x: Map, dy: Map, size: int, stride: int, padding: Padding) -> Kernel:
