@@ -28,6 +28,7 @@ from tqdm import tqdm
 from configs import common
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
+from querypose_jax.memory import keep_memory
 from querypose_jax.structures import Batch
 from querypose_jax.training.check_config import check_config
 from querypose_jax.training.check_keys import check_keys
@@ -330,6 +331,7 @@ def keep_programs() -> None:
 
 
 if __name__ == "__main__":
+    keep_memory()
     keep_programs()
     code = main(sys.argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes

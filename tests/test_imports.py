@@ -13,7 +13,7 @@ PACKAGES = ("kernels", "configs", "input_pipeline", "querypose_jax")
 # Left to right: each level may import the ones before it (and itself).
 CONTRACTS = {"querypose_jax"} | {
     f"querypose_jax.{name}"
-    for name in ("command_line", "errors", "files", "structures", "skeletons", "packing", "pictures")
+    for name in ("command_line", "errors", "files", "memory", "structures", "skeletons", "packing", "pictures")
 }
 LEVELS = ["geometry", "layers", "backbones", "models"]
 TOP = {"training", "evaluation", "inference", "weights", "bench"}

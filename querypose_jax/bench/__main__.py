@@ -21,6 +21,7 @@ from absl import flags
 from querypose_jax import command_line
 from querypose_jax.bench.options import Options
 from querypose_jax.errors import UserError
+from querypose_jax.memory import keep_memory
 
 TABLES = ("input", "inference", "train", "roi_align", "matching", "compile")
 
@@ -61,4 +62,5 @@ def canvas_of(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
+    keep_memory()  # as launch.py does
     sys.exit(main(sys.argv))
