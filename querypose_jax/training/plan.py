@@ -6,11 +6,14 @@ tells bytes and operations, not seconds.
 """
 
 import importlib.util
+import itertools
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,6 +48,7 @@ LONG_SIDE = 1000  # pixels of such a picture; any number will do
 USUAL_SPLIT = 8  # chips that share a copy where mesh.fsdp leaves it open
 
 MakePredict = Callable[[nnx.GraphDef], Any]  # a jitted predict(state, batch)
+Compile = Callable[[], jax.stages.Compiled]
 
 
 @dataclass(frozen=True)
@@ -79,23 +83,19 @@ def print_plan(config: ConfigDict, topology: str, make_predict: MakePredict) -> 
     """
     devices = topology_devices(topology)
     hbm = GIB * (config.plan.hbm_gib or hbm_gib(topology))
-    chips, started = len(devices), time.monotonic()
-    rules = tuple(sharding.RULES) if config.plan.search else ("replicated",)
-    jobs = [(rule, pictures) for rule in rules for pictures in config.plan.batches]
-    programs: dict[tuple[str, int], Program] = {}
-    for number, (rule, pictures) in enumerate(jobs, 1):
-        progress(started, f"{number} of {len(jobs) + 1}: compiling a training step, {rule}, {pictures} pictures a chip")
-        programs[rule, pictures] = describe(compile_train(config, plan_mesh(config, devices, rule), rule, pictures))
-        progress(started, f"  {programs[rule, pictures].memory / GIB:.2f} GiB a chip")
-    progress(started, f"{len(jobs) + 1} of {len(jobs) + 1}: compiling an evaluation step")
+    chips, rules = len(devices), tuple(sharding.RULES) if config.plan.search else ("replicated",)
+    jobs: dict[str, Compile] = {}
+    for rule, pictures in itertools.product(rules, config.plan.batches):
+        mesh = plan_mesh(config, devices, rule)
+        jobs[train_name(rule, pictures)] = partial(compile_train, config, mesh, rule, pictures)
     mesh = plan_mesh(config, devices, "replicated")
-    evaluation = describe(compile_eval(config, mesh, make_predict))
-    progress(started, "done")
+    jobs[f"eval, {config.eval.batch_size} a chip"] = partial(compile_eval, config, mesh, make_predict)
+    programs = compile_all(jobs)
 
     print(f"\n{topology}, {chips} chips, {hbm / GIB:g} GiB each; per chip:\n")
-    print(program_table(config, programs, evaluation))
+    print(program_table(programs))
     split = plan_mesh(config, devices, "fsdp").shape["fsdp"]
-    found = {rule: line(rule, {b: programs[rule, b].memory for b in config.plan.batches}) for rule in rules}
+    found = {r: line(r, {b: programs[train_name(r, b)].memory for b in config.plan.batches}) for r in rules}
     if not config.plan.search:
         found |= by_arithmetic(found["replicated"], abstract_state(config)[1], plan_mesh(config, devices, "fsdp"))
     print(rule_table(found.values(), hbm, config.data.batch_size / chips, split))
@@ -239,12 +239,37 @@ def split_bytes(tree: PyTree, mesh: Mesh) -> int:
     return sum(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for shape, dtype in shapes)
 
 
-def program_table(config: ConfigDict, programs: dict[tuple[str, int], Program], evaluation: Program) -> str:
+def train_name(rule: str, pictures: int) -> str:
+    """How a training step with so many pictures per chip is called in the table."""
+    return f"train, {rule}, {pictures} a chip"
+
+
+def compile_all(jobs: dict[str, Compile]) -> dict[str, Program]:
+    """Compiles as many programs at once as there are cores: the compiler takes one for each.
+
+    One line on stderr where one begins and ends.
+    """
+    started = time.monotonic()
+
+    def tell(text: str) -> None:
+        minutes, seconds = divmod(int(time.monotonic() - started), 60)
+        print(f"[{minutes:2d}:{seconds:02d}] {text}", file=sys.stderr, flush=True)
+
+    def compile_one(name: str) -> Program:
+        tell(f"compiling {name}")
+        program = describe(jobs[name]())
+        tell(f"{name}: {program.memory / GIB:.2f} GiB a chip")
+        return program
+
+    tell(f"{len(jobs)} programs; minutes each for a large model")
+    with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
+        return dict(zip(jobs, pool.map(compile_one, jobs), strict=True))
+
+
+def program_table(programs: dict[str, Program]) -> str:
     """One line per compiled program."""
     rows = [("program", "arguments", "temporaries", "TFLOP", "GB read+written", "messages")]
-    named = {f"train, {rule}, {b} a chip": program for (rule, b), program in programs.items()}
-    named[f"eval, {config.eval.batch_size} a chip"] = evaluation
-    for name, program in named.items():
+    for name, program in programs.items():
         messages = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sorted(program.collectives.items()))
         memory = (f"{size / GIB:.2f} GiB" for size in (program.arguments, program.temporaries))
         rows.append((name, *memory, f"{program.flops / 1e12:.3f}", f"{program.bytes_accessed / 1e9:.1f}", messages))
@@ -284,9 +309,3 @@ def table(rows: list[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def progress(started: float, text: str) -> None:
-    """One line on stderr with the minutes so far."""
-    minutes, seconds = divmod(int(time.monotonic() - started), 60)
-    print(f"[{minutes:2d}:{seconds:02d}] {text}", file=sys.stderr, flush=True)

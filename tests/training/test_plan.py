@@ -81,7 +81,7 @@ def test_a_plan_for_a_slice_is_printed_without_workdir_and_data(tmp_path):
     command = ["launch.py", "--config=tests/tiny_run.py", "--mode=plan", "--topology=v5e:2x4"]
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "3 of 3: compiling an evaluation step" in done.stderr
+    assert "compiling eval, " in done.stderr and "train, replicated, 2 a chip: " in done.stderr
     assert "v5e:2x4, 8 chips, 16 GiB each" in done.stdout
     [messages] = {line.split("all-reduce")[1].split()[0] for line in done.stdout.splitlines() if "train," in line}
     _, state = plan.abstract_state(tiny_run.get_config())
