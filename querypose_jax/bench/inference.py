@@ -3,7 +3,8 @@
     python -m querypose_jax.bench inference --config=configs/coco_r50.py [--workdir=RUN] [--config.model.dtype=bfloat16]
 
 The floor is the FLOPs of the row's products and convolutions at the measured speed of one large matrix product. With
-random weights no query is sure, so `exact` widens almost always: its gain shows on trained weights (--workdir).
+random weights no query is sure, so `exact` widens almost always: its gain shows on trained weights (--workdir). The
+peer runs in a process of its own.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.bench.options import Options
-from querypose_jax.bench.peer import find_peer
+from querypose_jax.bench.own_process import OwnProcess
+from querypose_jax.bench.peer import import_peer, peer_of_model
 from querypose_jax.bench.report import report
 from querypose_jax.bench.timing import take_turns
 from querypose_jax.bench.workload import PEAK, drawn_batch, large_product
@@ -40,13 +42,13 @@ def run(config: ConfigDict, options: Options) -> str:
         predict = predict_of(graphdef, pruning)
         flops[name] = sum(flops_by_part(predict, state, on_device).values())
         candidates[name] = runner(jax.jit(predict).lower(state, on_device).compile(), state, on_device)
-    peer = find_peer(state, config)
+    peer = import_peer(config.model.backbone)
     if isinstance(peer, str):
         notes.append(f"No peer: {peer}.")
     else:
         kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
         name = f"peer, torch {peer.torch.__version__}, RoIAlign of {kernel}"
-        candidates[name] = peer.inference(batch, config.model.dtype)
+        candidates[name] = OwnProcess(peer_poses, config, options.workdir, batch)
         notes.append(f"Largest difference of a keypoint to the peer's: {difference(candidates, name):.1e} of its box.")
     times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
@@ -73,9 +75,15 @@ def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
     return lambda: jax.block_until_ready(compiled(state, batch))
 
 
+def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch) -> Callable[[], np.ndarray]:
+    """The peer with the same weights: `run() -> keypoints [B, N, K, 2]` of all queries."""
+    infer = peer_of_model(config, weights(config, workdir)[1]).inference(batch, config.model.dtype)
+    return lambda: np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in infer()])
+
+
 def difference(candidates: dict[str, Callable], peer: str) -> float:
     """Between the keypoints of all reported queries and the peer's, relative to the box."""
     ours = jax.device_get(candidates["all"]())
-    theirs = np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in candidates[peer]()])
+    theirs = candidates[peer]()
     size = np.maximum(ours.boxes[..., 2:] - ours.boxes[..., :2], 1)[..., None, :]
     return float((np.abs(ours.keypoints - theirs) / size)[ours.valid].max(initial=0))

@@ -1,4 +1,4 @@
-"""The PyTorch peer: an independent implementation of the same model, run beside ours in the same process.
+"""The PyTorch peer: an independent implementation of the same model, run by turns with ours.
 
 `QUERYPOSE_PEER` names the folder with querypose_torch.py and backbones_torch.py; torch must be installed. It gets our
 weights under their released names, so that both compute the same numbers.
@@ -154,28 +154,34 @@ class Peer(PeerCode):
         ]
 
 
-def import_peer() -> PeerCode | str:
-    """The peer's code, or why there is none."""
+def import_peer(backbone: ConfigDict | None = None) -> PeerCode | str:
+    """The peer's code, or why there is none (for a model with such a backbone)."""
     folder = os.environ.get("QUERYPOSE_PEER", "")
     if not Path(folder, "querypose_torch.py").is_file():
         return "QUERYPOSE_PEER names no folder with querypose_torch.py"
+    if backbone is not None and backbone_kind(backbone) is None:
+        return f"it has no backbone {backbone.name!r}"
     try:
         return PeerCode(folder)
     except ImportError as error:
         return f"{error.name} is not installed"
 
 
-def find_peer(state: nnx.State, config: ConfigDict) -> Peer | str:
-    """The peer with our weights, or why there is none."""
-    code = import_peer()
-    return code if isinstance(code, str) else Peer(os.environ["QUERYPOSE_PEER"], jax.device_get(state), config)
+def peer_of_model(config: ConfigDict, state: nnx.State) -> Peer:
+    """The peer with our weights. What is left of jax in its process keeps away from a GPU."""
+    jax.config.update("jax_platforms", "cpu")
+    peer = Peer(os.environ["QUERYPOSE_PEER"], jax.device_get(state), config)
+    peer.use_kernel_of_torchvision()
+    return peer
 
 
-def backbone_kind(backbone: ConfigDict) -> str:
-    """What the peer calls a backbone of ours."""
-    names = {
-        "resnet": f"r{backbone.depth}_fpn",
-        "hrnet": f"hrnet_w{backbone.branch_width}",
-        "swin": f"swin_{backbone.size.lower()}",
-    }
-    return names[backbone.name]
+def backbone_kind(backbone: ConfigDict) -> str | None:
+    """What the peer calls a backbone of ours; None: it has no such one."""
+    match backbone.name:
+        case "resnet":
+            return f"r{backbone.depth}_fpn"
+        case "hrnet":
+            return f"hrnet_w{backbone.branch_width}"
+        case "swin":
+            return f"swin_{backbone.size.lower()}"
+    return None

@@ -2,7 +2,8 @@
 
     python -m querypose_jax.bench train --config=configs/coco_r50.py [--pictures=2 --people=3 --canvas=800x1088]
 
-The floor is the FLOPs of forward and backward at the measured speed of one large matrix product.
+The floor is the FLOPs of forward and backward at the measured speed of one large matrix product. The peer steps in a
+process of its own.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.bench.options import Options
-from querypose_jax.bench.peer import find_peer
+from querypose_jax.bench.own_process import OwnProcess
+from querypose_jax.bench.peer import import_peer, peer_of_model
 from querypose_jax.bench.report import report
 from querypose_jax.bench.timing import take_turns
 from querypose_jax.bench.workload import PEAK, drawn_batch, large_product
 from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import get_skeleton
+from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
 from querypose_jax.training.flops import flops_by_part
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
@@ -31,7 +34,6 @@ def run(config: ConfigDict, options: Options) -> str:
         options.canvas, options.pictures, options.people, skeleton.num_keypoints, tuple(config.data.row_ladder)
     )
     model = build_model(config, rngs=nnx.Rngs(0))
-    peer = find_peer(nnx.state(model), config)
     optimizer = make_optimizer(config.optimizer, config.train.num_steps)
     schedule = learning_rate(config.optimizer, config.train.num_steps)
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
@@ -49,12 +51,18 @@ def run(config: ConfigDict, options: Options) -> str:
 
         candidates: dict[str, Callable[[], object]] = {"training step": ours}
         notes = []
+        peer = import_peer(config.model.backbone)
         if isinstance(peer, str):
             notes.append(f"No peer: {peer}.")
         else:
-            peer.use_kernel_of_torchvision()
-            candidates[f"peer, torch {peer.torch.__version__}"] = peer.training(batch, config.model.dtype)
+            candidates[f"peer, torch {peer.torch.__version__}"] = OwnProcess(peer_step, config, batch)
         times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     head = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {options.people} people each"
     table = report(times, {"training step": flops})
     return "\n\n".join([f"{jax.devices()[0].device_kind}, {config.model.dtype}, {head}", table, *notes])
+
+
+def peer_step(config: ConfigDict, batch: Batch) -> Callable[[], float]:
+    """The peer's training step, on weights like ours."""
+    peer = peer_of_model(config, nnx.state(build_model(config, rngs=nnx.Rngs(0))))
+    return peer.training(batch, config.model.dtype)
