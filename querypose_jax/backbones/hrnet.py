@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.remat import run_block
 from querypose_jax.layers.batch_norm import PictureBatchNorm
 from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.initialisers import Rngs, pytorch_uniform
+from querypose_jax.layers.remat import run_block
 from querypose_jax.layers.upsample import nearest_upsample
 
 BRANCH_WIDTHS = (32, 48)  # channels of branch 0; branch b has 2^b times as many, at 2^b times the stride

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from querypose_jax.backbones.remat import run_block
 from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.frozen import FrozenBatchNorm, freeze_convolutions
 from querypose_jax.layers.initialisers import Rngs, he_normal_fan_out
+from querypose_jax.layers.remat import run_block
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # per stage
 CHANNELS = (256, 512, 1024, 2048)  # of C2..C5

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from querypose_jax.backbones.remat import run_block
 from querypose_jax.backbones.windows import (
     RELATIVE,
     SHIFT,
@@ -23,6 +22,7 @@ from querypose_jax.layers.convolution import Conv
 from querypose_jax.layers.drop_path import drop_path
 from querypose_jax.layers.initialisers import Rngs, normal, pytorch_uniform, uniform_fan_in
 from querypose_jax.layers.linear import at_least_float32, layer_norm, linear
+from querypose_jax.layers.remat import run_block
 
 PATCH = 4  # pixels per side of a token
 MLP_RATIO = 4

@@ -1,9 +1,12 @@
 """AdamW as released: decoupled decay on everything, global-norm clipping, warm-up, ten times the rate for the flow."""
 
+import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PyTree
 from ml_collections import ConfigDict
@@ -52,18 +55,58 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransfor
     Parameters whose path contains "flow" move `flow_factor` times as fast, those below "backbone" `backbone_factor`
     times; as with PyTorch's parameter groups the factor scales their decay too.
     """
-    return optax.chain(
+    adamw = optax.chain(
         clip_by_norm(config.clip_norm),
         optax.scale_by_adam(BETA1, BETA2, ADAM_EPS),
         optax.add_decayed_weights(config.weight_decay),
-        scale_by_path({"flow": config.flow_factor, "backbone": config.backbone_factor}),
         optax.scale_by_learning_rate(learning_rate(config, num_steps)),
     )
+    factors = {"flow": config.flow_factor, "backbone": config.backbone_factor}
+    return optax.chain(with_vectors_joined(adamw), scale_by_path(factors))
+
+
+class Joined(NamedTuple):
+    """A tree whose vectors and scalars are one long vector."""
+
+    vectors: Float[Array, " _"]
+    arrays: PyTree
+    """The tree with None in their places."""
+
+
+def join_vectors(tree: PyTree[Float[Array, "..."]]) -> Joined:
+    """Biases, norms and running statistics are most of a model's leaves and next to none of its numbers: joined, an
+    operation over the tree is one for all of them, in programs to compile and on accelerators to start."""
+    leaves, structure = jax.tree.flatten(tree)
+    vectors = [x.ravel() for x in leaves if x.ndim <= 1]
+    arrays = jax.tree.unflatten(structure, [None if x.ndim <= 1 else x for x in leaves])
+    return Joined(jnp.concatenate(vectors) if vectors else jnp.zeros(0), arrays)
+
+
+def part_vectors(joined: Joined, like: PyTree) -> PyTree:
+    """The tree again; `like` has its structure, shapes and types."""
+    leaves, structure = jax.tree.flatten(like)
+    ends = np.cumsum([0] + [x.size for x in leaves if x.ndim <= 1])
+    vectors = (joined.vectors[start:end] for start, end in itertools.pairwise(ends))
+    arrays = iter(jax.tree.leaves(joined.arrays))
+    parted = [next(vectors).reshape(x.shape).astype(x.dtype) if x.ndim <= 1 else next(arrays) for x in leaves]
+    return jax.tree.unflatten(structure, parted)
+
+
+def with_vectors_joined(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same updates, and a state in which all vectors of a kind are one array."""
+
+    def update(grads: PyTree, state: optax.OptState, params: PyTree | None = None) -> tuple[PyTree, optax.OptState]:
+        joined_params = None if params is None else join_vectors(params)
+        updates, state = inner.update(join_vectors(grads), state, joined_params)
+        return part_vectors(updates, grads), state
+
+    return optax.GradientTransformation(lambda params: inner.init(join_vectors(params)), update)
 
 
 def global_norm(tree: PyTree) -> Float[Array, ""]:
     """L2 norm over all leaves, accumulated in at least float32."""
-    squares = [jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))) for x in jax.tree.leaves(tree)]
+    leaves = jax.tree.leaves(join_vectors(tree))
+    squares = [jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))) for x in leaves]
     return jnp.sqrt(summed(squares))
 
 

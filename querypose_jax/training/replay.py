@@ -151,8 +151,8 @@ def told_part(part: str, numbers: Found) -> list[str]:
 
 
 def group_of(name: str) -> str:
-    """`backbone` of backbone.stem.kernel, box_decoders.0 of box_decoders.0.norm.scale, 1.mu.backbone of moments."""
+    """`backbone` of backbone.stem.kernel, box_decoders.0 of box_decoders.0.norm.scale; with what precedes it."""
     parts = name.split(".")
-    head = next((i for i, part in enumerate(parts) if not part.isdigit() and part not in ("mu", "nu")), 0)
+    head = next((i for i, part in enumerate(parts) if not part.isdigit() and part not in ("mu", "nu", "arrays")), 0)
     end = head + (2 if len(parts) > head + 1 and parts[head + 1].isdigit() else 1)
     return ".".join(parts[:end])

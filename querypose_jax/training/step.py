@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from querypose_jax.structures import Batch
 from querypose_jax.training import sharding
-from querypose_jax.training.optimizer import global_norm, summed
+from querypose_jax.training.optimizer import global_norm, join_vectors, summed
 
 Metrics = dict[str, Array]
 TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
@@ -126,7 +126,7 @@ def make_train_step(
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether no number of a tree is NaN or infinite."""
-    floats = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    floats = jax.tree.leaves(join_vectors([x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]))
     return summed([(~jnp.isfinite(leaf)).any().astype(jnp.float32) for leaf in floats]) == 0
 
 

@@ -35,6 +35,13 @@ def test_padding_people_and_rows_change_no_loss():
     chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_stages_that_are_computed_again_give_the_same_gradients_and_statistics(light):
+    kept = loss_and_gradients(small_model(light=light), people_batch())
+    again = loss_and_gradients(small_model(light=light, remat=True), people_batch())
+    chex.assert_trees_all_close(kept, again, rtol=1e-3, atol=1e-5)
+
+
 def test_batch_without_people_has_zero_keypoint_loss_and_finite_gradients():
     total, terms, gradients, statistics = loss_and_gradients(small_model(light=False), people_batch(people=(0, 0)))
     assert terms["loss_kps"] == 0

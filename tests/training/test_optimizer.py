@@ -5,7 +5,14 @@ import pytest
 
 from configs import coco_r50, synthetic_tiny
 from querypose_jax.errors import UserError
-from querypose_jax.training.optimizer import clip_by_norm, global_norm, learning_rate, make_optimizer
+from querypose_jax.training.optimizer import (
+    clip_by_norm,
+    global_norm,
+    join_vectors,
+    learning_rate,
+    make_optimizer,
+    part_vectors,
+)
 
 
 def test_official_schedule_at_hand_worked_steps():
@@ -99,3 +106,20 @@ def test_twenty_steps_equal_adamw_worked_out_by_hand_in_float64():
     for name in shapes:
         assert ours[name].dtype == jnp.float64
         np.testing.assert_allclose(ours[name], expected[name], rtol=1e-10, err_msg=name)
+
+
+def test_joined_vectors_come_apart_again():
+    tree = {"a": jnp.arange(3.0), "b": {"kernel": jnp.ones((2, 2)), "scale": jnp.asarray(7.0)}, "c": jnp.zeros(0)}
+    joined = join_vectors(tree)
+    assert joined.vectors.tolist() == [0, 1, 2, 7]
+    assert [x.shape for x in jax.tree.leaves(joined.arrays)] == [(2, 2)]
+    again = part_vectors(joined, tree)
+    assert jax.tree.structure(again) == jax.tree.structure(tree)
+    jax.tree.map(np.testing.assert_array_equal, again, tree)
+    assert [x.shape for x in jax.tree.leaves(again)] == [(3,), (2, 2), (), (0,)]
+
+
+def test_a_tree_without_vectors_joins_to_none():
+    joined = join_vectors({"kernel": jnp.ones((2, 2))})
+    assert joined.vectors.size == 0
+    assert part_vectors(joined, {"kernel": jnp.ones((2, 2))})["kernel"].sum() == 4

@@ -100,7 +100,8 @@ def test_other_data_and_steps_that_cannot_be_are_one_line(tmp_path):
     [
         ("backbone.stem.kernel", "backbone"),
         ("box_decoders.0.norm.scale", "box_decoders.0"),
-        ("1.mu.backbone.stem.kernel", "1.mu.backbone"),
+        ("0.1.mu.arrays.backbone.stem.kernel", "0.1.mu.arrays.backbone"),
+        ("0.1.mu.vectors", "0.1.mu.vectors"),
         ("scale", "scale"),
     ],
 )

@@ -15,6 +15,7 @@ from querypose_jax.geometry.boxes import from_cxcywh, picture_scale
 from querypose_jax.layers.initialisers import Keys, normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
+from querypose_jax.layers.remat import run_block
 from querypose_jax.models.base import PoseModel
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
 from querypose_jax.models.querypose.criterion import cascade_loss
@@ -52,6 +53,7 @@ class QueryPose(PoseModel):
         self.skeleton = skeleton
         self.pictures_per_group = pictures_per_group
         self.solver = solver
+        self.remat = config.get("remat", False)  # configurations of older runs do not have the key
         self.dtype = jnp.dtype(config.dtype)
         keys = Keys(rngs.params())
         wide = at_least_float32(self.dtype)
@@ -84,7 +86,7 @@ class QueryPose(PoseModel):
         part_queries = None
         stages = []
         for box_decoder, pose_decoder in zip(self.box_decoders, self.pose_decoders, strict=True):
-            logits, new_boxes, queries = box_decoder(pyramid, boxes, queries)
+            logits, new_boxes, queries = run_block(self.remat, box_decoder, pyramid, boxes, queries)
             boxes = jax.lax.stop_gradient(new_boxes)
             if train:
                 matches = match(logits, boxes, batch, self.config.loss, self.solver)
@@ -124,7 +126,7 @@ class QueryPose(PoseModel):
         boxes, queries = self.first_queries(batch)
         stages = []
         for box_decoder in self.box_decoders:
-            logits, new_boxes, queries = box_decoder(pyramid, boxes, queries)
+            logits, new_boxes, queries = run_block(self.remat, box_decoder, pyramid, boxes, queries)
             stages.append((logits, new_boxes, queries))
             boxes = jax.lax.stop_gradient(new_boxes)  # not the learnt first ones
         logits, boxes, queries = map(jnp.stack, zip(*stages, strict=True))
@@ -186,7 +188,8 @@ class QueryPose(PoseModel):
         row_queries = take_rows(queries, rows.picture, query)
         part_queries = self.joint_queries(row_queries, part_queries)
         row_boxes = jnp.where(rows.is_row[..., None], row_boxes, jnp.array([0, 0, 1, 1], boxes.dtype))
-        pose = pose_decoder(p2, row_boxes, rows.picture, row_queries, part_queries, groups)
+        rest = rows.picture, row_queries, part_queries, groups
+        pose = run_block(self.remat, pose_decoder, p2, row_boxes, *rest)
         if not writes_back(self.config):
             return pose, queries
         nowhere = queries.shape[1]  # padding rows are written back to no query

@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 
 from querypose_jax.backbones.hrnet import ConvNorm, Exchange
-from querypose_jax.backbones.remat import run_block
 from querypose_jax.backbones.swin import SwinBlock
 from querypose_jax.backbones.windows import shift_mask
+from querypose_jax.layers.remat import run_block
 
 FLOAT32 = jnp.dtype("float32")
 
