@@ -44,6 +44,7 @@ def run(config: ConfigDict, options: Options) -> str:
         on_device = sharding.put_batch(batch, mesh)
         flops = sum(flops_by_part(step, state, on_device).values())
         held = [jax.device_put(state, sharding.replicated(mesh))]
+        del state
 
         def ours() -> None:
             held[0], metrics = step(held[0], on_device)  # the old state's memory is given to the new one
