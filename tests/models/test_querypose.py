@@ -35,6 +35,23 @@ def test_padding_people_and_rows_change_no_loss():
     chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
 
+def test_remat_computes_every_stage_again():
+    """Each of these names its option prevent_cse in the program; the flow and the backbone name none."""
+
+    def computed_again(model: nnx.Module) -> int:
+        graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+
+        def loss(params):
+            merged = nnx.merge(graphdef, params, rest, copy=True)
+            return merged.loss(merged(people_batch(), train=True), people_batch())[0]
+
+        return str(jax.make_jaxpr(jax.grad(loss))(params)).count("prevent_cse")
+
+    assert computed_again(small_model(stages=1)) == 0
+    assert computed_again(small_model(stages=1, remat=True)) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("light", [False, True])
 def test_stages_that_are_computed_again_give_the_same_gradients_and_statistics(light):
     kept = loss_and_gradients(small_model(light=light), people_batch())
