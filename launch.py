@@ -33,6 +33,7 @@ from querypose_jax.structures import Batch
 from querypose_jax.training.check_config import check_config
 from querypose_jax.training.check_keys import check_keys
 from querypose_jax.training.config_json import check_same_run, read_config
+from querypose_jax.training.disk import ignore_closed_event_loops
 from querypose_jax.training.distributed import join
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
@@ -332,6 +333,7 @@ def keep_programs() -> None:
 
 if __name__ == "__main__":
     keep_memory()
+    ignore_closed_event_loops()
     keep_programs()
     code = main(sys.argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes

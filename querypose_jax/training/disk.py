@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,17 @@ def told_where(path: Path, hint: str) -> Iterator[None]:
         if (reason := refusal(error)) is None:
             raise
         raise UserError(f"{path}: cannot be written ({reason}); {hint}") from None
+
+
+def ignore_closed_event_loops() -> None:
+    """For programs that save. When a save fails, threads of tensorstore call event loops that orbax 0.12 has closed.
+
+    Each would print a traceback around the one line that tells what happened.
+    """
+    usual = sys.excepthook
+
+    def hook(kind, error, trace) -> None:
+        if kind is not RuntimeError or str(error) != "Event loop is closed":
+            usual(kind, error, trace)
+
+    sys.excepthook = hook

@@ -16,6 +16,7 @@ from absl import logging
 
 from querypose_jax.errors import UserError
 from querypose_jax.training import checkpoint, loop
+from querypose_jax.training.disk import ignore_closed_event_loops
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 WIDTH = 20_000  # a checkpoint of a megabyte; metrics and curves of a run are some kilobytes
@@ -32,7 +33,8 @@ def make_read_only(checkpoints: Path) -> None:
 
 
 def main(folder: str, size: str, read_only_at: str = "0") -> None:
-    logging.set_verbosity(logging.FATAL)  # as launch.py does
+    logging.set_verbosity(logging.FATAL)  # these two as launch.py does
+    ignore_closed_event_loops()
     checkpoints = Path(folder, "checkpoints")
     checkpoints.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", checkpoints], check=True)

@@ -11,7 +11,7 @@ import pytest
 
 from querypose_jax.errors import UserError
 from querypose_jax.training.checkpoint import Checkpoints, finished_steps, load_arrays
-from querypose_jax.training.disk import told_where
+from querypose_jax.training.disk import ignore_closed_event_loops, told_where
 from tests.training.test_checkpoint import fresh_state, kept, save_steps
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,8 +34,8 @@ def test_a_disk_that_refuses_ends_a_run_with_its_reason_and_the_checkpoints_befo
     assert done.returncode == 0, done.stderr
     last = int(done.stdout.splitlines()[-1].removeprefix("step ").removesuffix(": 17 arrays"))  # it can be read
     assert last in (4, 8)
-    # Writers of orbax that are still under way may print "Event loop is closed" before and after it.
     assert done.stderr.count("error: ") == 1
+    assert "Traceback" not in done.stderr
     assert (
         f"error: {tmp_path}/checkpoints: cannot be written ({reason}); the checkpoint of step {last} is good; "
         "make room or mend the folder, and continue"
@@ -80,3 +80,12 @@ def test_errors_that_are_not_the_file_systems_pass(tmp_path):
         told_where(tmp_path, "hint"),
     ):
         raise ValueError(text)
+
+
+def test_only_the_closed_loops_of_others_are_ignored(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+    ignore_closed_event_loops()
+    for error in (RuntimeError("Event loop is closed"), RuntimeError("another"), ValueError("Event loop is closed")):
+        sys.excepthook(type(error), error, None)
+    assert told == ["another", "Event loop is closed"]
