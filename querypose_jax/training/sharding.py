@@ -72,10 +72,11 @@ def split_batch(mesh: Mesh) -> NamedSharding:
 
 
 def split_array(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """The largest dimension that splits evenly over `fsdp` (the last of equals) is split; small arrays stay whole."""
+    """The largest dimension that splits evenly over `fsdp` (the last of equals) is split; small arrays stay whole, and
+    so do vectors, which the optimizer joins."""
     parts = mesh.shape["fsdp"]
     fitting = [axis for axis, size in enumerate(shape) if size % parts == 0]
-    if parts == 1 or not fitting or np.prod(shape) < SMALLEST_SPLIT:
+    if parts == 1 or not fitting or len(shape) < 2 or np.prod(shape) < SMALLEST_SPLIT:
         return replicated(mesh)
     largest = max(fitting, key=lambda axis: (shape[axis], axis))
     return NamedSharding(mesh, PartitionSpec(*(None,) * largest, "fsdp"))

@@ -57,7 +57,7 @@ def test_a_batch_keeps_values_and_packing_and_is_split_over_both_axes():
         ((66, 32), 1),  # 66 does not split over four
         ((3, 3, 256, 128), 2),
         ((33, 65), None),
-        ((1024,), 0),
+        ((4096,), None),  # the optimizer joins vectors
         ((512,), None),  # too small for a message
         ((), None),
     ],
