@@ -140,9 +140,10 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self.over.wait(0.002):
-            names = [path.name for path in self.folder.glob("*")] + [p.name for p in self.folder.glob("deleted/*")]
-            held = sum(name[0].isdigit() for name in names)
-            self.most, self.looks = max(self.most, held), self.looks + 1
+            paths = [*self.folder.glob("*"), *self.folder.glob("deleted/*")]
+            # One that is moved or renamed between the two looks is still one.
+            held = {path.name.partition(".")[0] for path in paths if path.name[0].isdigit()}
+            self.most, self.looks = max(self.most, len(held)), self.looks + 1
 
 
 def differing(killed: Path, whole: Path, step: int) -> list[str]:

@@ -58,6 +58,7 @@ class Checkpoints:
             [checkpoint_managers.LatestN(keep_last), KeepBest(self.scores)]
         )
         with told_where(directory / FOLDER, "mend or name another workdir"):
+            self._set_aside(keep_last)
             self.manager = _open(
                 directory,
                 ocp.CheckpointManagerOptions(
@@ -120,6 +121,17 @@ class Checkpoints:
                 f"{self.directory / FOLDER}: cannot be written ({reason}); {last}; make room or mend the folder, and "
                 "continue"
             ) from None
+
+    def _set_aside(self, keep_last: int) -> None:
+        """What an earlier start had no time to delete: one that was killed right after a checkpoint was complete."""
+        steps = finished_steps(self.directory)
+        best = max(((self.scores[step], step) for step in steps if step in self.scores), default=(0, None))[1]
+        superfluous = [step for step in steps[:-keep_last] if step != best]
+        if jax.process_index() == 0 and superfluous:
+            deleted = self.directory / FOLDER / DELETED
+            deleted.mkdir(exist_ok=True)
+            for step in superfluous:
+                (self.directory / FOLDER / str(step)).rename(deleted / str(step))
 
     def _delete(self) -> None:
         if jax.process_index() == 0 and (folder := self.directory / FOLDER / DELETED).exists():

@@ -35,10 +35,10 @@ def ignore_closed_event_loops() -> None:
 
     Each would print a traceback around the one line that tells what happened.
     """
-    usual = sys.excepthook
+    usual = sys.unraisablehook
 
-    def hook(kind, error, trace) -> None:
-        if kind is not RuntimeError or str(error) != "Event loop is closed":
-            usual(kind, error, trace)
+    def hook(unraisable) -> None:
+        if unraisable.exc_type is not RuntimeError or str(unraisable.exc_value) != "Event loop is closed":
+            usual(unraisable)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_a_save_that_fails_is_told_once_and_leaves_the_last_checkpoint(tmp_path,
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path, keep_last=2) as checkpoints:
         state = checkpoints.restore(fresh_state())
         monkeypatch.setattr(checkpoints.manager, "save", refuse)
         with pytest.raises(UserError, match="the checkpoint of step 2 is good; make room"):
@@ -65,10 +66,20 @@ def test_what_a_killed_start_left_half_written_or_half_deleted_is_never_chosen_a
     shutil.copytree(folder / "3", folder / "deleted" / "1")
     shutil.rmtree(folder / "deleted" / "1" / "model")
     assert finished_steps(tmp_path) == [2, 3]
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(tmp_path, keep_last=2) as checkpoints:
         assert checkpoints.latest_step == 3
         checkpoints.save(checkpoints.restore(fresh_state()), {"data": "abc"})
     assert kept(tmp_path) == [2, 3]
+
+
+def test_what_a_killed_start_had_no_time_to_delete_goes_before_the_next_is_written(tmp_path):
+    save_steps(tmp_path, 3)
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "2", folder / "1")  # as if killed right after 3 was complete
+    assert finished_steps(tmp_path) == [1, 2, 3]
+    with Checkpoints(tmp_path, keep_last=2):
+        assert finished_steps(tmp_path) == [2, 3]
+        assert not (folder / "deleted").exists()
 
 
 def test_errors_that_are_not_the_file_systems_pass(tmp_path):
@@ -84,8 +95,8 @@ def test_errors_that_are_not_the_file_systems_pass(tmp_path):
 
 def test_only_the_closed_loops_of_others_are_ignored(monkeypatch):
     told = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: told.append(str(error)))
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(str(unraisable.exc_value)))
     ignore_closed_event_loops()
     for error in (RuntimeError("Event loop is closed"), RuntimeError("another"), ValueError("Event loop is closed")):
-        sys.excepthook(type(error), error, None)
+        sys.unraisablehook(SimpleNamespace(exc_type=type(error), exc_value=error))
     assert told == ["another", "Event loop is closed"]
