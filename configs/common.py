@@ -30,7 +30,8 @@ def get_config() -> ConfigDict:
             pose_convs=6,  # 3x3 convolutions of the pose decoder, twice as wide inside
             part_dim=128,  # part query channels
             light=False,  # True drops the dynamic MLP and FFN on the instance query in the pose decoder
-            remat=False,  # True computes box and pose stages again in the backward pass, which saves memory
+            # True computes box and pose stages (with query_feedback="all" box stages only) again in the backward pass.
+            remat=False,
             carry_query_at_test=False,  # True: the paper's Figure 3(b); False: as released
             # Which queries go on to the next stage as the pose decoder's dynamic MLP has refined them: released = in
             # training the matched ones, at test none | none | all = all, in training and at test. Not in the light one.

@@ -125,7 +125,7 @@ class Checkpoints:
     def _set_aside(self, keep_last: int) -> None:
         """What an earlier start had no time to delete: one that was killed right after a checkpoint was complete."""
         steps = finished_steps(self.directory)
-        best = max(((self.scores[step], step) for step in steps if step in self.scores), default=(0, None))[1]
+        best = best_step(steps, self.scores)
         superfluous = [step for step in steps[:-keep_last] if step != best]
         if jax.process_index() == 0 and superfluous:
             deleted = self.directory / FOLDER / DELETED
@@ -163,9 +163,13 @@ class KeepBest(checkpoint_managers.PreservationPolicy):
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         """One answer per checkpoint."""
-        scored = [(self.scores[c.step], c.step) for c in checkpoints if c.step in self.scores]
-        best = max(scored, default=(0, None))[1]
+        best = best_step([c.step for c in checkpoints], self.scores)
         return [c.step == best for c in checkpoints]
+
+
+def best_step(steps: Sequence[int], scores: dict[int, float]) -> int | None:
+    """The step with the highest score, the later one of equals; None where none has a score."""
+    return max(((scores[step], step) for step in steps if step in scores), default=(0, None))[1]
 
 
 def abstract_model(config: ConfigDict) -> tuple[nnx.GraphDef, nnx.State]:

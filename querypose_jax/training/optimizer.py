@@ -74,8 +74,11 @@ class Joined(NamedTuple):
 
 
 def join_vectors(tree: PyTree[Float[Array, "..."]]) -> Joined:
-    """Biases, norms and running statistics are most of a model's leaves and next to none of its numbers: joined, an
-    operation over the tree is one for all of them, in programs to compile and on accelerators to start."""
+    """The tree with all vectors and scalars in one vector, in the order of its leaves; of one type.
+
+    Biases, norms and running statistics are most of a model's leaves and next to none of its numbers: joined, an
+    operation over the tree is one for all of them, in programs to compile and on accelerators to start.
+    """
     leaves, structure = jax.tree.flatten(tree)
     vectors = [x.ravel() for x in leaves if x.ndim <= 1]
     arrays = jax.tree.unflatten(structure, [None if x.ndim <= 1 else x for x in leaves])
