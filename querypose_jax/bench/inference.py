@@ -49,7 +49,7 @@ def run(config: ConfigDict, options: Options) -> str:
         kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
         name = f"peer, torch {peer.torch.__version__}, RoIAlign of {kernel}"
         candidates[name] = OwnProcess(peer_poses, config, options.workdir, batch)
-        notes.append(f"Largest difference of a keypoint to the peer's: {difference(candidates, name):.1e} of its box.")
+        notes.append(f"Largest difference of a keypoint to the peer's: {difference(candidates, name):.1e} pixels.")
     times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
     notes.append(f"exact on these weights: k = {ran} at most (valid results of a picture).")
@@ -82,8 +82,6 @@ def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch) -> Callabl
 
 
 def difference(candidates: dict[str, Callable], peer: str) -> float:
-    """Between the keypoints of all reported queries and the peer's, relative to the box."""
+    """Between the keypoints of all reported queries and the peer's, pixels."""
     ours = jax.device_get(candidates["all"]())
-    theirs = candidates[peer]()
-    size = np.maximum(ours.boxes[..., 2:] - ours.boxes[..., :2], 1)[..., None, :]
-    return float((np.abs(ours.keypoints - theirs) / size)[ours.valid].max(initial=0))
+    return float(np.abs(ours.keypoints - candidates[peer]())[ours.valid].max(initial=0))
