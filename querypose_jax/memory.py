@@ -1,10 +1,11 @@
-"""Memory that a process keeps instead of giving it back to the system after every step."""
+"""Memory that a process keeps instead of giving it back to the system after every step, and what it gives back."""
 
 import ctypes
 import sys
+from typing import Any
 
 # Parameters of glibc's mallopt(3).
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 NEVER = -1
 
 
@@ -15,9 +16,18 @@ def keep_memory() -> None:
     maps and unmaps it each time: the system then clears every page again. On another platform or C library nothing
     happens.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if (mallopt := _function("mallopt")) is not None:
         mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap as well
         mallopt(M_TRIM_THRESHOLD, NEVER)
+        mallopt(M_ARENA_MAX, 1)  # the heaps of other threads cannot hold large blocks, which would be mapped again
+
+
+def release_memory() -> None:
+    """Gives free memory back to the system once: after compiling, which needs gigabytes that no step needs again."""
+    if (malloc_trim := _function("malloc_trim")) is not None:
+        malloc_trim(0)
+
+
+def _function(name: str) -> Any:
+    """A function of the C library; None where it has none of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform.startswith("linux") else None

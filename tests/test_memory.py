@@ -29,3 +29,50 @@ def page_faults(way: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is meant")
 def test_large_blocks_are_used_again_without_new_pages():
     assert page_faults("keep") < page_faults("as it is") / 10
+
+
+RELEASE = """
+import sys
+import numpy as np
+from querypose_jax.memory import keep_memory, release_memory
+def held():
+    return int(open("/proc/self/status").read().partition("VmRSS:")[2].split()[0])
+keep_memory()
+block, above = np.ones(30_000_000), np.ones(1000)  # `above` lies on top: freed memory below it cannot be cut off
+before = held()
+del block
+kept = held()
+release_memory()
+print(before - kept, before - held())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is meant")
+def test_free_memory_is_given_back_when_asked_for():
+    done = subprocess.run([sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True)
+    kept, released = map(int, done.stdout.split())  # KiB that went with the block, and after asking
+    assert kept < 1000 < 200_000 < released
+
+
+THREADS = """
+import ctypes, sys, threading
+import numpy as np
+from querypose_jax.memory import keep_memory
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena b c d mapped f g h i j".split()]
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+keep_memory()
+def work():
+    block = np.ones(30_000_000)
+    print(libc.mallinfo2().mapped)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is meant")
+def test_threads_take_large_blocks_from_the_same_heap():
+    done = subprocess.run([sys.executable, "-c", THREADS], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 30_000_000 * 8, "mapped: the system clears these pages again each time"

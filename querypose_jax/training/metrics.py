@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_text
+from querypose_jax.memory import release_memory
 from querypose_jax.pictures import read_picture
 from querypose_jax.structures import Batch
 from querypose_jax.training.config_json import read_config
@@ -114,6 +115,7 @@ class Compiling:
         self.seen.add(shape)
         self.bar.set_description(f"compiling for {what}")
         yield
+        release_memory()
         self.bar.set_description("train")
 
 
