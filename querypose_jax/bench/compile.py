@@ -3,7 +3,8 @@
     python -m querypose_jax.bench compile --config=configs/coco_r50.py [--pictures=2 --canvas=800x1088]
 
 The last column is the same compilation with empty memory: from the persistent cache, where the program
-may be stored there (programs with a host callback never are).
+may be stored there (programs with a host callback never are). model.remat computes box and pose stages again in the
+backward pass.
 """
 
 import itertools
@@ -47,13 +48,14 @@ def programs(config: ConfigDict, options: Options):
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
     optimizer = make_optimizer(config.optimizer, config.train.num_steps)
     people = drawn_batch(options.canvas, options.pictures, options.people, keypoints, tuple(config.data.row_ladder))
-    for solver in ("callback", "device"):
-        config.matching.solver = solver
+    for solver, remat in (("callback", False), ("device", False), ("device", True)):
+        config.matching.solver, config.model.remat = solver, remat
         parts = jax.eval_shape(lambda: init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)[1])
         graphdef = abstract_model(config)[0]
         with jax.set_mesh(mesh):
             step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, config.train.num_steps), mesh)
-            yield f"training step, matching by {solver}", step, (parts, shapes(people))
+            name = f"training step, matching by {solver}" + (", model.remat" if remat else "")
+            yield name, step, (parts, shapes(people))
 
 
 def shapes(batch):
