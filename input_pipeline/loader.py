@@ -233,6 +233,7 @@ def _images(
     options = tf.data.Options()
     options.threading.private_threadpool_size = config.data.workers
     options.deterministic = True
+    options.autotune.enabled = False  # nothing is left to tune; its thread can hold up the end of a run for 30 s
     positions = tf.data.Dataset.range(first, last)
     loaded = positions.map(lambda p: tf.numpy_function(load, [p], tf.int64), num_parallel_calls=config.data.workers)
     loaded = loaded.batch(length, drop_remainder=True).prefetch(PREFETCHED_BATCHES).with_options(options)

@@ -60,14 +60,16 @@ def roi_align_dense(
     sizes = [level.shape[1:3] for level in pyramid]
     level, x, y = box_samples(jax.lax.stop_gradient(boxes), sizes, strides, cells)
     dtype = jnp.promote_types(pyramid[0].dtype, factors)
-    product = partial(jnp.matmul, precision="highest", preferred_element_type=jnp.promote_types(dtype, jnp.float32))
+    product = partial(jnp.einsum, precision="highest", preferred_element_type=jnp.promote_types(dtype, jnp.float32))
     canvas = put_on_canvas(pyramid).astype(dtype)
     pictures, height, width, channels = canvas.shape
     top, left = (jnp.array(offset)[level] for offset in zip(*canvas_offsets(sizes), strict=True))
     y_tents = tent_matrix(axis_taps(y), top + picture * height, pictures * height).astype(dtype)
     x_tents = tent_matrix(axis_taps(x), left, width).astype(dtype)
-    rows = product(y_tents.reshape(-1, pictures * height), canvas.reshape(pictures * height, -1)).astype(dtype)
-    rows = rows.reshape(-1, cells, width, channels)
+    # Rows keep width and channels apart: to split them afterwards, a TPU moves all of them in memory.
+    y_tents, tall = y_tents.reshape(-1, pictures * height), canvas.reshape(pictures * height, width, channels)
+    rows = product("rh,hwc->rwc", y_tents, tall).astype(dtype)
     # A product per row of cells: one product per box would transpose `rows` in memory first.
-    pooled = product(jnp.broadcast_to(x_tents[:, None], (len(boxes), cells, cells, width)), rows)
-    return pooled.astype(pyramid[0].dtype)
+    x_tents = jnp.broadcast_to(x_tents[:, None], (len(boxes), cells, cells, width)).reshape(-1, cells, width)
+    pooled = product("rxw,rwc->rxc", x_tents, rows)
+    return pooled.reshape(-1, cells, cells, channels).astype(pyramid[0].dtype)
