@@ -7,13 +7,14 @@ again, with the untrained model of the same configuration. A thread reads host m
 steps or frames so far, from /proc (Linux). The first fifth, two minutes at most, is warm-up. Exit code 1 where memory
 grows by more than 2 % an hour, the last quarter is more than 10 % slower than the first, or files stay open.
 
-Free memory is given back to the system right before memory is read, since a training process keeps it
-(querypose_jax/memory.py) and its size then says only which free pages were used lately. A step's temporary arrays,
-a third of what is held, are there at most moments and not at some: the median of a minute counts. Of open files the
-least of a minute counts: pictures are opened and closed all the time.
+Memory is what is held between two steps: RssAnon without the allocator's blocks in use, right after its free pages were
+given back to the system, plus the least of blocks in use in the same minute. A training process keeps free pages
+(querypose_jax/memory.py), and temporary arrays, a third of what is held, come and go in every step; neither is growth.
+Of open files the least of a minute counts: pictures are opened and closed all the time. Needs glibc 2.33.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import signal
@@ -47,6 +48,7 @@ from querypose_jax.training.disk import ignore_closed_event_loops  # noqa: E402
 
 MEMORY_PERCENT_PER_HOUR, SLOWER, MORE_FILES = 2.0, 0.10, 0  # the limits
 WINDOW_S = 60
+MOMENT_S, READS = 2, 20  # in a few steps there is a moment without temporary arrays
 FRAMES, RATE = 1000, Fraction(25)  # of the film
 
 
@@ -54,7 +56,8 @@ class Sample(NamedTuple):
     """What is read at one moment."""
 
     seconds: float
-    rss: int  # bytes
+    used: int  # bytes of allocated blocks, the least of a moment
+    rest: int  # bytes of everything else, after free pages were given back
     files: int
     done: int  # steps or frames
 
@@ -67,12 +70,35 @@ class Work(NamedTuple):
     stop: Callable[[], None]
 
 
+MALLINFO = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)  # fmt: skip
+
+
+class Mallinfo(ctypes.Structure):
+    """struct mallinfo2 of glibc."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in MALLINFO]
+
+
+def blocks_in_use() -> int:
+    """Bytes that malloc has given out and not taken back."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = Mallinfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd
+
+
 def sample(done: int) -> Sample:
-    """Reads /proc. RssAnon: pages of files come and go with the memory that others leave."""
+    """Takes two seconds. RssAnon: pages of files come and go with the memory that others leave."""
     release_memory()
     status = Path("/proc/self/status").read_text()
-    rss = 1024 * int(status.partition("RssAnon:")[2].split()[0])
-    return Sample(time.monotonic(), rss, len(os.listdir("/proc/self/fd")), done)
+    rest = 1024 * int(status.partition("RssAnon:")[2].split()[0]) - blocks_in_use()
+    used, files = [], len(os.listdir("/proc/self/fd"))
+    for _ in range(READS):
+        used.append(blocks_in_use())
+        time.sleep(MOMENT_S / READS)
+    return Sample(time.monotonic(), min(used), rest, files, done)
 
 
 def soak(work: Work, minutes: float, every: float) -> list[Sample]:
@@ -165,26 +191,38 @@ def draw_film(path: Path) -> Path:
     return path
 
 
-def windows(samples: list[Sample]) -> list[Sample]:
-    """One sample for each WINDOW_S seconds: median of memory, least of open files. A rest joins the last window."""
+class Held(NamedTuple):
+    """What is held in a window of time."""
+
+    seconds: float
+    memory: float  # bytes
+    files: int
+
+
+def windows(samples: list[Sample]) -> list[Held]:
+    """By WINDOW_S seconds; a rest joins the last window."""
     begin = samples[0].seconds
     whole = max(int((samples[-1].seconds - begin) / WINDOW_S), 1)
     parts: list[list[Sample]] = [[] for _ in range(whole)]
     for s in samples:
         parts[min(int((s.seconds - begin) / WINDOW_S), whole - 1)].append(s)
     return [
-        part[0]._replace(rss=round(statistics.median(s.rss for s in part)), files=min(s.files for s in part))
+        Held(
+            part[0].seconds,
+            min(s.used for s in part) + statistics.median(s.rest for s in part),
+            min(s.files for s in part),
+        )
         for part in parts
         if part
     ]
 
 
-def slope(held: list[Sample]) -> float:
+def slope(held: list[Held]) -> float:
     """Growth of memory in percent of its mean per hour: a straight line through all windows."""
     if len(held) < 2:
         return float("nan")  # never within the limits
-    hours, rss = np.array([(s.seconds / 3600, s.rss) for s in held]).T
-    return float(100 * np.polyfit(hours - hours[0], rss, 1)[0] / rss.mean())
+    hours, memory = np.array([(h.seconds / 3600, h.memory) for h in held]).T
+    return float(100 * np.polyfit(hours - hours[0], memory, 1)[0] / memory.mean())
 
 
 def speed(samples: list[Sample]) -> float:
@@ -202,7 +240,7 @@ def judge(samples: list[Sample], what: str) -> bool:
     growth, speeds = slope(held), (speed(steady[:quarter]), speed(steady[-quarter:]))
     unit = "steps" if what == "train" else "frames"
     print(f"{what}: {length / 60:.1f} min, {samples[-1].done} {unit}, {len(steady)} samples after warm-up")
-    print(f"memory, median of each minute, MiB: {' '.join(f'{s.rss / 2**20:.1f}' for s in held)}")
+    print(f"memory held in each minute, MiB: {' '.join(f'{h.memory / 2**20:.1f}' for h in held)}")
     print(f"memory: {growth:+.2f} % an hour")
     print(f"speed: {speeds[0]:.2f} -> {speeds[1]:.2f} {unit}/s ({100 * (speeds[1] / speeds[0] - 1):+.1f} %)")
     print(f"open files, least of the first and of the last minute: {held[0].files} -> {held[-1].files}")
