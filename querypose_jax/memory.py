@@ -7,6 +7,9 @@ from typing import Any
 # Parameters of glibc's mallopt(3).
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 NEVER = -1
+MALLINFO = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+)  # fmt: skip
 
 
 def keep_memory() -> None:
@@ -26,6 +29,21 @@ def release_memory() -> None:
     """Gives free memory back to the system once: after compiling, which needs gigabytes that no step needs again."""
     if (malloc_trim := _function("malloc_trim")) is not None:
         malloc_trim(0)
+
+
+class Mallinfo(ctypes.Structure):
+    """struct mallinfo2 of glibc."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in MALLINFO]
+
+
+def blocks_in_use() -> int:
+    """Bytes that malloc has given out and not taken back; 0 where the C library does not tell (glibc 2.33 does)."""
+    if (mallinfo := _function("mallinfo2")) is None:
+        return 0
+    mallinfo.restype = Mallinfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd
 
 
 def _function(name: str) -> Any:

@@ -14,7 +14,6 @@ Of open files the least of a minute counts: pictures are opened and closed all t
 """
 
 import argparse
-import ctypes
 import json
 import os
 import signal
@@ -41,7 +40,7 @@ from configs import synthetic_tiny  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
 from querypose_jax.inference.video import Frame, write_video  # noqa: E402
 from querypose_jax.inference.video_files import predict_video  # noqa: E402
-from querypose_jax.memory import keep_memory, release_memory  # noqa: E402
+from querypose_jax.memory import blocks_in_use, keep_memory, release_memory  # noqa: E402
 from querypose_jax.models.registry import build_model  # noqa: E402
 from querypose_jax.skeletons import get_skeleton  # noqa: E402
 from querypose_jax.training.disk import ignore_closed_event_loops  # noqa: E402
@@ -68,25 +67,6 @@ class Work(NamedTuple):
     run: Callable[[], object]
     done: Callable[[], int]
     stop: Callable[[], None]
-
-
-MALLINFO = (
-    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
-)  # fmt: skip
-
-
-class Mallinfo(ctypes.Structure):
-    """struct mallinfo2 of glibc."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in MALLINFO]
-
-
-def blocks_in_use() -> int:
-    """Bytes that malloc has given out and not taken back."""
-    mallinfo = ctypes.CDLL(None).mallinfo2
-    mallinfo.restype = Mallinfo
-    info = mallinfo()
-    return info.uordblks + info.hblkhd
 
 
 def sample(done: int) -> Sample:
