@@ -26,6 +26,7 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from configs import common
+from kernels.assignment.callback import give_callbacks_a_thread
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
 from querypose_jax.memory import keep_memory
@@ -333,6 +334,7 @@ def keep_programs() -> None:
 
 if __name__ == "__main__":
     keep_memory()
+    give_callbacks_a_thread()
     ignore_closed_event_loops()
     keep_programs()
     code = main(sys.argv)

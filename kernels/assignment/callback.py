@@ -1,5 +1,7 @@
 """One-to-one assignment on the host: scipy behind a callback."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,3 +26,14 @@ def assign_callback(cost: Float[Array, "B N G"], is_person: Bool[Array, "B G"]) 
     """The query of each person, N where there is none; see `kernels.assignment.assign`."""
     result = jax.ShapeDtypeStruct(is_person.shape, jnp.int32)
     return jax.pure_callback(_solve, result, guard_costs(cost), is_person, vmap_method="sequential")
+
+
+def give_callbacks_a_thread() -> None:
+    """For programs, before anything runs: XLA's CPU pool gets two threads where there is one core.
+
+    A callback reads a large array only after the pool has copied it. The one thread of a pool is waiting for the
+    callback, for ever (jax issue 24255).
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores == 1:
+        os.environ.setdefault("NPROC", "2")  # XLA reads it when it makes the pool

@@ -18,6 +18,7 @@ import sys
 
 from absl import flags
 
+from kernels.assignment.callback import give_callbacks_a_thread
 from querypose_jax import command_line
 from querypose_jax.bench.options import Options
 from querypose_jax.errors import UserError
@@ -63,4 +64,5 @@ def canvas_of(text: str) -> tuple[int, int]:
 
 if __name__ == "__main__":
     keep_memory()  # as launch.py does
+    give_callbacks_a_thread()
     sys.exit(main(sys.argv))

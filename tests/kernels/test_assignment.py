@@ -2,6 +2,9 @@
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -127,3 +130,24 @@ def test_stages_in_one_call_are_the_stages_one_by_one(solver):
         alone = solve(cost[stage], is_person, solver)
         assert np.array_equal(together.query[stage], alone.query)
         assert np.array_equal(together.person[stage], alone.person)
+
+
+ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax, numpy as np
+from kernels.assignment import assign
+from kernels.assignment.callback import give_callbacks_a_thread
+give_callbacks_a_thread()
+solve = jax.jit(lambda cost, is_person: assign(cost, is_person, "callback"))
+for seed in range(6):
+    cost = np.random.default_rng(seed).standard_normal((200, 100, 30)).astype(np.float32)
+    np.asarray(solve(cost, np.ones((200, 30), bool)).query)
+print("solved")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores of a process are chosen on Linux only")
+def test_one_core_is_enough_for_large_problems_by_callback():
+    done = subprocess.run([sys.executable, "-c", ONE_CORE], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "solved\n", done.stderr
