@@ -26,16 +26,14 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from configs import common
-from kernels.assignment.callback import give_callbacks_a_thread
 from querypose_jax import command_line
 from querypose_jax.errors import UserError
-from querypose_jax.memory import keep_memory
 from querypose_jax.structures import Batch
 from querypose_jax.training.check_config import check_config
 from querypose_jax.training.check_keys import check_keys
 from querypose_jax.training.config_json import check_same_run, read_config
-from querypose_jax.training.disk import ignore_closed_event_loops
 from querypose_jax.training.distributed import join
+from querypose_jax.training.process import prepare_process
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
 
@@ -333,9 +331,7 @@ def keep_programs() -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
-    give_callbacks_a_thread()
-    ignore_closed_event_loops()
+    prepare_process()
     keep_programs()
     code = main(sys.argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes

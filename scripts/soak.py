@@ -40,10 +40,10 @@ from configs import synthetic_tiny  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
 from querypose_jax.inference.video import Frame, write_video  # noqa: E402
 from querypose_jax.inference.video_files import predict_video  # noqa: E402
-from querypose_jax.memory import blocks_in_use, keep_memory, release_memory  # noqa: E402
+from querypose_jax.memory import blocks_in_use, release_memory  # noqa: E402
 from querypose_jax.models.registry import build_model  # noqa: E402
 from querypose_jax.skeletons import get_skeleton  # noqa: E402
-from querypose_jax.training.disk import ignore_closed_event_loops  # noqa: E402
+from querypose_jax.training.process import prepare_process  # noqa: E402
 
 MEMORY_PERCENT_PER_HOUR, SLOWER, MORE_FILES = 2.0, 0.10, 0  # the limits
 WINDOW_S = 60
@@ -117,8 +117,7 @@ def training(folder: Path) -> Work:
         f"--config.data.prepared={folder / 'data'}", "--config.train.num_steps=1000000",
     ]  # fmt: skip
     os.chdir(ROOT)
-    keep_memory()
-    ignore_closed_event_loops()
+    prepare_process()
     return Work(
         lambda: launch.main(command), lambda: last_step(folder / "run"), lambda: os.kill(os.getpid(), signal.SIGTERM)
     )

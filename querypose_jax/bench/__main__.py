@@ -18,11 +18,10 @@ import sys
 
 from absl import flags
 
-from kernels.assignment.callback import give_callbacks_a_thread
 from querypose_jax import command_line
 from querypose_jax.bench.options import Options
 from querypose_jax.errors import UserError
-from querypose_jax.memory import keep_memory
+from querypose_jax.training.process import prepare_process
 
 TABLES = ("input", "inference", "train", "roi_align", "matching", "compile")
 
@@ -63,6 +62,5 @@ def canvas_of(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    keep_memory()  # as launch.py does
-    give_callbacks_a_thread()
+    prepare_process()
     sys.exit(main(sys.argv))
