@@ -36,7 +36,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     )
     config.data.synthetic.update(train_pictures=4000, val_pictures=200, height=96, width=128, max_people=1)
     config.optimizer.update(learning_rate=2e-3, warmup_steps=50)
-    config.train.update(num_steps=900, log_every=20, checkpoint_every=900, keep_last=1)
+    config.train.update(num_steps=600, log_every=20, checkpoint_every=600, keep_last=1)
     config.eval.update(batch_size=10, num_drawn=0)
     config.matching.solver = "device"  # programs without a host callback are compiled once for all seeds
     return varied(config, variant)

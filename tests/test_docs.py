@@ -28,7 +28,7 @@ RUN_BY = {
     "make demo": "tests/test_launch.py::test_train_evaluate_predict_from_nothing",
     "make test": "needs nothing: it is the command that runs this test",
     "make test-all": "needs nothing: it is the command that runs this test",
-    "python launch.py --mode=predict --workdir=runs/demo --input=PICTURE_OR_FOLDER --output=poses":
+    "python launch.py --mode=predict --workdir=runs/demo --input=docs/pictures/people.jpg --output=poses":
         "tests/test_launch.py::test_predict_needs_neither_tensorflow_nor_the_input_pipeline",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.data.root=/path/to/coco "
     "--config.init_from=weights/resnet50": "needs COCO and ImageNet weights",

@@ -177,7 +177,7 @@ def test_predict_needs_neither_tensorflow_nor_the_input_pipeline(imported, tmp_p
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["grass.jpg", "predictions.json"]
-    assert "1 pictures with poses" in done.stdout
+    assert "1 picture with poses" in done.stdout
 
 
 def test_training_without_tensorflow_says_what_to_install(fails, tmp_path, monkeypatch):

@@ -83,5 +83,5 @@ def test_an_installed_copy_predicts_from_another_folder_without_tensorflow(insta
     said = python(
         "-m", "launch", "--mode=predict", f"--workdir={tmp_path / 'run'}", "--input=grass.png", "--output=out"
     )  # fmt: skip
-    assert "1 pictures with poses" in said
+    assert "1 picture with poses" in said
     assert sorted(path.name for path in (work / "out").iterdir()) == ["grass.jpg", "predictions.json"]

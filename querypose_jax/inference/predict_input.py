@@ -29,7 +29,7 @@ def predict_input(
     videos = [path for path in paths if is_video(path)]
     if not videos:
         count = predict_files(predictor, input, output, threshold)
-        return f"{count} pictures with poses and predictions.json are in {output}"
+        return f"{counted(count, 'picture')} with poses and predictions.json are in {output}"
     if len(videos) < len(paths):
         raise UserError(f"{input}: names pictures and videos; predict them one after the other")
     names = [name.removesuffix(".jpg") for name in output_names(videos)]
@@ -37,4 +37,9 @@ def predict_input(
         predict_video(predictor, str(path), output, threshold, track, name)
         for path, name in zip(videos, names, strict=True)
     ]
-    return f"{len(videos)} videos with poses ({sum(frames)} frames) and JSON Lines are in {output}"
+    return f"{counted(len(videos), 'video')} with poses ({counted(sum(frames), 'frame')}) and JSON Lines are in {output}"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 picture, 2 pictures."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
