@@ -19,7 +19,7 @@ def write_run(output, variant, seed, ap, class_loss=0.5, steps=STEPS):
     names = [f"loss/loss_ce_{stage}" for stage in range(stages - 1)] + ["loss/loss_ce"]
     logged = [dict.fromkeys(names, 100.0)] * 5 + [dict.fromkeys(names, class_loss)] * 10
     (folder / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in logged))
-    (folder / "eval" / str(steps) / "metrics.json").write_text(json.dumps({"keypoint/AP": ap}))
+    (folder / "eval" / str(steps) / "metrics.json").write_text(json.dumps({"keypoint/AP": ap, "keypoint/AP50": 2 * ap}))
 
 
 def test_table_has_means_deviations_every_seed_and_the_last_class_losses_best_first(tmp_path):
@@ -28,9 +28,9 @@ def test_table_has_means_deviations_every_seed_and_the_last_class_losses_best_fi
     write_run(tmp_path, "iteration=none", 1, 0.4, class_loss=0.25)
     text = rank_ablations.table(tmp_path, ["default", "iteration=none", "parts=5"], [0, 1, 2], STEPS)
     rows = text.strip().splitlines()
-    assert rows[0].startswith("| variant | mean AP | deviation | seed 0 | seed 1 | seed 2 | class loss 1 |")
-    assert rows[2].startswith("| `iteration=none` | 0.400 | - | - | 0.400 | - | 0.250 |")
-    assert rows[3].startswith("| `default` | 0.200 | 0.100 | 0.100 | 0.200 | 0.300 | 0.500 |")
+    assert rows[0].startswith("| variant | mean AP | deviation | seed 0 | seed 1 | seed 2 | mean AP50 | class loss 1 |")
+    assert rows[2].startswith("| `iteration=none` | 0.400 | - | - | 0.400 | - | 0.800 | 0.250 |")
+    assert rows[3].startswith("| `default` | 0.200 | 0.100 | 0.100 | 0.200 | 0.300 | 0.400 | 0.500 |")
     assert len(rows) == 4, "what has no run has no row"
     assert len({row.count("|") for row in rows}) == 1
 

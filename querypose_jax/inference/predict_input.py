@@ -37,7 +37,8 @@ def predict_input(
         predict_video(predictor, str(path), output, threshold, track, name)
         for path, name in zip(videos, names, strict=True)
     ]
-    return f"{counted(len(videos), 'video')} with poses ({counted(sum(frames), 'frame')}) and JSON Lines are in {output}"
+    films = f"{counted(len(videos), 'video')} with poses ({counted(sum(frames), 'frame')})"
+    return f"{films} and JSON Lines are in {output}"
 
 
 def counted(count: int, noun: str) -> str:
