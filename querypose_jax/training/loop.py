@@ -24,7 +24,7 @@ from querypose_jax.structures import AnyArray, Batch
 from querypose_jax.training import sharding
 from querypose_jax.training.agreement import check_agreement
 from querypose_jax.training.bad_steps import BadSteps, NonFiniteError
-from querypose_jax.training.checkpoint import Checkpoints, load_weights, named_leaves, newest_step
+from querypose_jax.training.checkpoint import load_weights, named_leaves, newest_step
 from querypose_jax.training.config_json import check_same_run, model_hash, write_config
 from querypose_jax.training.disk import told_where
 from querypose_jax.training.distributed import together
@@ -32,6 +32,7 @@ from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progres
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
 from querypose_jax.training.preemption import Stop, never
 from querypose_jax.training.results import is_evaluated
+from querypose_jax.training.rotation import Checkpoints
 from querypose_jax.training.step import (
     Metrics,
     TrainState,

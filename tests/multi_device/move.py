@@ -17,8 +17,8 @@ from ml_collections import ConfigDict
 from querypose_jax.models.registry import build_model
 from querypose_jax.structures import Packing
 from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import Checkpoints
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
+from querypose_jax.training.rotation import Checkpoints
 from querypose_jax.training.step import init_state, make_train_step, shardings
 from tests.models.small_model import people_batch, small_config
 

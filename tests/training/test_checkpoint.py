@@ -5,9 +5,10 @@ from flax import nnx
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
-from querypose_jax.training.checkpoint import Checkpoints, find_step, load_model, load_weights, named_leaves, save_model
+from querypose_jax.training.checkpoint import find_step, load_model, load_weights, named_leaves, save_model
 from querypose_jax.training.config_json import write_config
 from querypose_jax.training.optimizer import make_optimizer
+from querypose_jax.training.rotation import Checkpoints
 from querypose_jax.training.step import init_state
 from tests.training.fakes import FakeModel, fake_config
 

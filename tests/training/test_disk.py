@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from querypose_jax.errors import UserError
-from querypose_jax.training.checkpoint import Checkpoints, finished_steps, load_arrays
+from querypose_jax.training.checkpoint import finished_steps, load_arrays
 from querypose_jax.training.disk import ignore_closed_event_loops, told_where
+from querypose_jax.training.rotation import Checkpoints
 from tests.training.test_checkpoint import fresh_state, kept, save_steps
 
 ROOT = Path(__file__).parent.parent.parent
