@@ -3,13 +3,14 @@
     python -m querypose_jax.bench TABLE --config=configs/X.py [--rounds=5] [--config.a.b=value]
 
 input      pictures/s of the data pipeline against decoding and resizing alone
-inference  all queries, a fixed number, exact pruning; beside the PyTorch peer   [--pictures --canvas --workdir]
-train      one training step beside the peer's                       [--pictures --people --canvas]
+inference  all queries, a fixed number, exact pruning; beside the PyTorch peer   [--pictures --canvas --workdir --peers]
+train      one training step beside the peer's                       [--pictures --people --canvas --peers]
 roi_align  every path forward and backward, beside the peer's                    [--pictures --canvas]
 matching   scipy in a callback and the solver on the device, beside scipy alone
 compile    seconds to trace, lower and compile; memory of temporaries            [--pictures --people --canvas]
 
-The peer runs where QUERYPOSE_PEER names its folder and torch is installed.
+The peer runs where QUERYPOSE_PEER names its folder and torch is installed; --peers=eager:float32,compile:bfloat16 runs
+it in several ways, each with a column of ratios.
 """
 
 import importlib
@@ -19,7 +20,7 @@ import sys
 from absl import flags
 
 from querypose_jax import command_line
-from querypose_jax.bench.options import Options
+from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.errors import UserError
 from querypose_jax.training.process import prepare_process
 
@@ -32,6 +33,8 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("people", 4, "people on each picture", lower_bound=1, **values)
     flags.DEFINE_string("canvas", "800x1088", "HEIGHTxWIDTH of the pictures, multiples of 32", **values)
     flags.DEFINE_string("workdir", None, "inference: run whose weights are used", **values)
+    peers = "inference, train: eager|compile:float32|bfloat16, ...; default: eager, in the model's precision"
+    flags.DEFINE_list("peers", [], peers, **values)
 
 
 def main(argv: list[str]) -> int:
@@ -47,6 +50,7 @@ def main(argv: list[str]) -> int:
             canvas_of(given.canvas),
             given.pictures,
             given.people,
+            tuple(peer_way(text) for text in given.peers),
         )
         print(importlib.import_module(f"querypose_jax.bench.{name}").run(given.config, options))
 
@@ -59,6 +63,16 @@ def canvas_of(text: str) -> tuple[int, int]:
     if not match or any(int(side) % 32 or not int(side) for side in match.groups()):
         raise UserError(f"command line: --canvas={text} is not HEIGHTxWIDTH in multiples of 32, say 800x1088")
     return int(match[1]), int(match[2])
+
+
+def peer_way(text: str) -> PeerWay:
+    """How "compile:bfloat16" runs the peer; UserError for anything else."""
+    match = re.fullmatch(r"(eager|compile):(float32|bfloat16)", text)
+    if not match:
+        raise UserError(
+            f"command line: --peers={text} is no way to run the peer, say eager:float32 or compile:bfloat16"
+        )
+    return PeerWay(match[1] == "compile", match[2])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from querypose_jax.bench.options import Options
+from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.bench.own_process import OwnProcess
 from querypose_jax.bench.peer import import_peer, peer_of_model
 from querypose_jax.bench.report import report
@@ -47,10 +47,11 @@ def run(config: ConfigDict, options: Options) -> str:
         notes.append(f"No peer: {peer}.")
     else:
         kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
-        name = f"peer, torch {peer.torch.__version__}, RoIAlign of {kernel}"
-        candidates[name] = OwnProcess(peer_poses, config, options.workdir, batch)
-        middle, largest = difference(candidates, name)
-        notes.append(f"Keypoints differ from the peer's by {middle:.1e} pixels (median), {largest:.1e} at most.")
+        notes.append(f"The peer is torch {peer.torch.__version__} with RoIAlign of {kernel}.")
+        for way in options.peer_ways(config.model.dtype):
+            candidates[str(way)] = OwnProcess(peer_poses, config, options.workdir, batch, way)
+            middle, largest = difference(candidates, str(way))
+            notes.append(f"Keypoints differ from {way}, by {middle:.1e} pixels (median), {largest:.1e} at most.")
     times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
     notes.append(f"exact on these weights: k = {ran} at most (valid results of a picture).")
@@ -76,9 +77,9 @@ def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
     return lambda: jax.block_until_ready(compiled(state, batch))
 
 
-def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch) -> Callable[[], np.ndarray]:
+def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch, way: PeerWay) -> Callable[[], np.ndarray]:
     """The peer with the same weights: `run() -> keypoints [B, N, K, 2]` of all queries."""
-    infer = peer_of_model(config, weights(config, workdir)[1]).inference(batch, config.model.dtype)
+    infer = peer_of_model(config, weights(config, workdir)[1]).inference(batch, way)
     return lambda: np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in infer()])
 
 

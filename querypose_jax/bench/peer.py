@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from querypose_jax.bench.options import PeerWay
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch
 from querypose_jax.weights import to_official
@@ -32,6 +33,9 @@ class PeerCode:
         self.torch = torch
         self.head, self.backbones = (importlib.import_module(f"{name}_torch") for name in ("querypose", "backbones"))
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device == "cuda":
+            torch.set_float32_matmul_precision("high")  # TF32
+            torch.backends.cudnn.allow_tf32 = True
 
     def use_kernel_of_torchvision(self) -> bool:
         """Replaces the peer's plain RoIAlign by torchvision's, which the released code runs; False without it."""
@@ -49,6 +53,11 @@ class PeerCode:
 
         vars(self.head)["roi_align"] = pool
         return True
+
+    def round_own_roi_align(self) -> None:
+        """The peer's plain RoIAlign computes in float32 on bfloat16 maps, and its result is wanted like the maps."""
+        own = self.head.roi_align
+        vars(self.head)["roi_align"] = lambda features, *rest: own(features, *rest).to(features.dtype)
 
     def wait(self) -> None:
         """Returns when the device has done what it was told."""
@@ -97,15 +106,15 @@ class Peer(PeerCode):
         levels = self.backbones.forward(self.kind, self.weights, images, train_bn=self.torch.is_grad_enabled())
         return [levels[f"p{level}"] for level in (2, 3, 4, 5)]
 
-    def inference(self, batch: Batch, dtype: str = "float32", compiled: bool = False) -> Callable[[], list[dict]]:
+    def inference(self, batch: Batch, way: PeerWay) -> Callable[[], list[dict]]:
         """`run() -> poses of each picture`, all queries, as released."""
         torch, (images, sizes) = self.torch, self.pictures(batch)
 
         def forward(images):
             return self.head.forward(self.weights, self.config, self.pyramid(images), sizes)
 
-        step = torch.compile(forward) if compiled else forward
-        narrow = torch.autocast(self.device, torch.bfloat16, enabled=dtype == "bfloat16")
+        step = torch.compile(forward) if way.compiled else forward
+        narrow = torch.autocast(self.device, torch.bfloat16, enabled=way.dtype == "bfloat16")
 
         def run() -> list[dict]:
             with torch.inference_mode(), narrow:
@@ -115,19 +124,24 @@ class Peer(PeerCode):
 
         return run
 
-    def training(self, batch: Batch, dtype: str = "float32") -> Callable[[], float]:
+    def training(self, batch: Batch, way: PeerWay) -> Callable[[], float]:
         """`run() -> total loss` of one step: forward, backward, clipping and AdamW."""
         torch, (images, sizes) = self.torch, self.pictures(batch)
         frozen = set(self.backbones.frozen_names(self.kind)) | {n for n in self.weights if self.head.is_buffer(n)}
         trained = [w.requires_grad_() for name, w in self.weights.items() if name not in frozen]
         optimizer = torch.optim.AdamW(trained, lr=2.5e-5, weight_decay=1e-4)
         targets = self.targets(batch, sizes)
-        narrow = torch.autocast(self.device, torch.bfloat16, enabled=dtype == "bfloat16")
+        narrow = torch.autocast(self.device, torch.bfloat16, enabled=way.dtype == "bfloat16")
+
+        def forward(images):
+            return self.head.forward(self.weights, self.config, self.pyramid(images), sizes, targets)
+
+        step = torch.compile(forward) if way.compiled else forward
 
         def run() -> float:
             optimizer.zero_grad(set_to_none=True)
             with narrow:
-                out = self.head.forward(self.weights, self.config, self.pyramid(images), sizes, targets)
+                out = step(images)
                 total = sum(self.head.losses(self.weights, self.config, out, targets)[1].values())
             total.backward()
             torch.nn.utils.clip_grad_norm_(trained, 1.0)
@@ -171,7 +185,8 @@ def peer_of_model(config: ConfigDict, state: nnx.State) -> Peer:
     """The peer with our weights. What is left of jax in its process keeps away from a GPU."""
     jax.config.update("jax_platforms", "cpu")
     peer = Peer(os.environ["QUERYPOSE_PEER"], jax.device_get(state), config)
-    peer.use_kernel_of_torchvision()
+    if not peer.use_kernel_of_torchvision():
+        peer.round_own_roi_align()
     return peer
 
 

@@ -8,10 +8,10 @@ def report(times: dict[str, Times], flops: dict[str, float]) -> str:
     """One row per candidate: size, floor, median and spread, ratios to floor and peer.
 
     Args:
-        times: by name, those of PEAK among them; the peer's name starts with "peer".
-        flops: by name; those of the first candidate stand for the peer.
+        times: by name, those of PEAK among them; names of peers start with "peer".
+        flops: by name; those of the first candidate stand for the peers.
     """
-    peer = next((t for name, t in times.items() if name.startswith("peer")), None)
+    peers = [name for name in times if name.startswith("peer")]
     first = flops[next(iter(times))]
     peak = product_flops() / times[PEAK].median
     rows = []
@@ -25,8 +25,8 @@ def report(times: dict[str, Times], flops: dict[str, float]) -> str:
                 f"{floor * 1e3:.1f}",
                 f"{t.median * 1e3:.1f} +- {t.spread * 1e3:.1f}",
                 f"{t.median / floor:.2f}",
-                f"{ratio(t, peer):.2f}" if peer else "-",
+                *(f"{ratio(t, times[peer]):.2f}" for peer in peers),
             ]
         )
-    head = ["what", "TFLOP", "floor ms", "median ms", "of floor", "of peer"]
+    head = ["what", "TFLOP", "floor ms", "median ms", "of floor", *(f"of {peer}" for peer in peers)]
     return f"{table(head, rows)}\n\nThe floor is at the speed of {PEAK} in the same rounds: {peak / 1e12:.2f} TFLOP/s."

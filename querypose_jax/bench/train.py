@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from querypose_jax.bench.options import Options
+from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.bench.own_process import OwnProcess
 from querypose_jax.bench.peer import import_peer, peer_of_model
 from querypose_jax.bench.report import report
@@ -56,14 +56,16 @@ def run(config: ConfigDict, options: Options) -> str:
         if isinstance(peer, str):
             notes.append(f"No peer: {peer}.")
         else:
-            candidates[f"peer, torch {peer.torch.__version__}"] = OwnProcess(peer_step, config, batch)
+            notes.append(f"The peer is torch {peer.torch.__version__}.")
+            for way in options.peer_ways(config.model.dtype):
+                candidates[str(way)] = OwnProcess(peer_step, config, batch, way)
         times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     head = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {options.people} people each"
     table = report(times, {"training step": flops})
     return "\n\n".join([f"{jax.devices()[0].device_kind}, {config.model.dtype}, {head}", table, *notes])
 
 
-def peer_step(config: ConfigDict, batch: Batch) -> Callable[[], float]:
+def peer_step(config: ConfigDict, batch: Batch, way: PeerWay) -> Callable[[], float]:
     """The peer's training step, on weights like ours."""
     peer = peer_of_model(config, nnx.state(build_model(config, rngs=nnx.Rngs(0))))
-    return peer.training(batch, config.model.dtype)
+    return peer.training(batch, way)

@@ -66,3 +66,8 @@ def test_compile_shows_that_only_programs_without_callbacks_are_stored(capsys):
 def test_a_canvas_that_is_none_is_one_line(capsys):
     assert command.main(["bench", "matching", SMALL[0], "--canvas=100x90"]) == 2
     assert "--canvas=100x90 is not HEIGHTxWIDTH in multiples of 32" in capsys.readouterr().err
+
+
+def test_a_way_to_run_the_peer_that_is_none_is_one_line(capsys):
+    assert command.main(["bench", "train", SMALL[0], "--peers=eager:float32,fast"]) == 2
+    assert "--peers=fast is no way to run the peer" in capsys.readouterr().err
