@@ -156,7 +156,11 @@ def read_about(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 
 
 def restore_state(manager: ocp.CheckpointManager, step: int, state: TrainState, directory: Path) -> TrainState:
-    """A checkpoint with an optimizer's state, placed as `state` is."""
+    """A checkpoint with an optimizer's state, placed as `state` is.
+
+    Raises:
+        UserError: it belongs to another model, or holds imported weights without an optimizer's state.
+    """
     where = _where(directory, step)
     if "training" not in _saved_shapes(manager, step):
         raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={directory}")
