@@ -86,8 +86,8 @@ def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch, way: PeerW
 def difference(candidates: dict[str, Callable], peer: str) -> tuple[float, float]:
     """Median and largest one between the coordinates of all reported queries and the peer's, pixels.
 
-    Random weights amplify rounding: they send joints far outside of the picture.
+    Random weights amplify rounding: they send joints far outside of the picture. NaN where nothing is reported.
     """
     ours = jax.device_get(candidates["all"]())
     found = np.abs(ours.keypoints - candidates[peer]())[ours.valid]
-    return (float(np.median(found)), float(found.max())) if found.size else (0.0, 0.0)
+    return (float(np.median(found)), float(found.max())) if found.size else (np.nan, np.nan)
