@@ -29,6 +29,7 @@ from querypose_jax.training.config_json import check_same_run, model_hash, write
 from querypose_jax.training.disk import told_where
 from querypose_jax.training.distributed import together
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
+from querypose_jax.training.one_run import one_run
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
 from querypose_jax.training.preemption import Stop, never
 from querypose_jax.training.results import is_evaluated
@@ -67,7 +68,8 @@ def train(
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json, checkpoints/, metrics.jsonl and TensorBoard files; bad_step.json with the error.
+        workdir: gets config.json, checkpoints/, run.lock, metrics.jsonl, TensorBoard files; bad_step.json with the
+            error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end.
         fingerprint: tells one data set from another; a run is only continued on the same one.
@@ -78,8 +80,8 @@ def train(
         The last state.
 
     Raises:
-        UserError: the folder holds another run, the batch does not split over the devices, weights do not fit,
-            processes do not agree, or a checkpoint cannot be written.
+        UserError: the folder holds another run or is in use, the batch does not split over the devices, weights do
+            not fit, processes do not agree, or a checkpoint cannot be written.
         NonFiniteError: config.train.max_bad_steps steps in a row were skipped; names the last one and its losses.
     """
     # Set up.
@@ -89,7 +91,12 @@ def train(
     main_process = jax.process_index() == 0
     mesh, _, state, train_step = build(config)
 
-    with jax.set_mesh(mesh), Checkpoints(workdir, config.train.keep_last) as checkpoints, together():
+    with (
+        one_run(workdir) if main_process else nullcontext(),
+        jax.set_mesh(mesh),
+        Checkpoints(workdir, config.train.keep_last) as checkpoints,
+        together(),
+    ):
         # Restore.
         about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}
         bad = BadSteps(workdir, config.train.max_bad_steps, config.train.seed, restored(checkpoints, "bad_steps"))
