@@ -33,7 +33,8 @@ from querypose_jax.training.check_config import check_config
 from querypose_jax.training.check_keys import check_keys
 from querypose_jax.training.config_json import check_same_run, read_config
 from querypose_jax.training.distributed import join
-from querypose_jax.training.process import prepare_process
+from querypose_jax.training.process import keep_programs, prepare_process
+from querypose_jax.training.results import evaluation_folder, plain_evaluation
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
 
@@ -288,46 +289,11 @@ def make_evaluate(
     return evaluate_step
 
 
-def plain_evaluation(config: ConfigDict) -> ConfigDict:
-    """The configuration for evaluations during training: data.eval_split, not mirrored, so that steps compare."""
-    config = config.copy_and_resolve_references()
-    config.eval.update(split="", flip=False)
-    return config
-
-
-def evaluation_folder(config: ConfigDict, workdir: Path, step: int) -> Path:
-    """WORKDIR/eval/STEP, with a folder in it for another split and one for mirrored pictures."""
-    from querypose_jax.training.results import results_folder
-
-    split = "" if config.eval.split == config.data.eval_split else config.eval.split
-    return results_folder(workdir, step) / split / ("flip" if config.eval.flip else "")
-
-
 def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
     """Prints the tables of an evaluated step and where its pictures are."""
-    from querypose_jax.evaluation.breakdown import breakdown_table, read_breakdown
-    from querypose_jax.evaluation.coco import metrics_table
+    from querypose_jax.evaluation.report import tables
 
-    tables = [metrics_table(metrics)]
-    if (numbers := read_breakdown(folder)) is not None:
-        tables.append(breakdown_table(numbers))
-    if "pruning/queries" in metrics:
-        tables.append(
-            f"pose stages ran for {metrics['pruning/queries']:.1f} queries of a picture; "
-            f"{metrics['pruning/widened']:.0%} of the pictures needed more than the first chunk"
-        )
-    text = "\n\n".join(tables)
-    tqdm.write(f"\nstep {step}\n{text}\npictures with predicted poses: {folder / 'pictures'}")
-
-
-def keep_programs() -> None:
-    """Compiled programs are kept on disk and read back by the next start, unless jax was told where itself.
-
-    Programs with a host callback (matching.solver=callback) cannot be kept; jax compiles those every time.
-    """
-    if not jax.config.jax_compilation_cache_dir:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(cache) / "querypose_jax"))
+    tqdm.write(f"\nstep {step}\n{tables(folder, metrics)}\npictures with predicted poses: {folder / 'pictures'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""DIR/eval/STEP/index.html: the numbers of an evaluation, the curves of the run and pictures, on one page.
+"""DIR/eval/STEP/index.html: the numbers of an evaluation, the curves of the run and pictures, on one page. Its tables
+for a terminal.
 
 The page names its pictures by relative paths and loads nothing else: it opens from a disk, without a server.
 """
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from querypose_jax.evaluation.coco import COLUMNS
+from querypose_jax.evaluation.breakdown import breakdown_table, read_breakdown
+from querypose_jax.evaluation.coco import COLUMNS, metrics_table
 from querypose_jax.evaluation.curves import curve
 from querypose_jax.evaluation.gallery import BEST, WORST
 from querypose_jax.files import write_text
@@ -104,3 +106,16 @@ def figure(address: str, caption: str) -> str:
     address, caption = escape(address), escape(caption)
     picture = f'<a href="{address}"><img loading=lazy src="{address}" alt="{caption}"></a>'
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+
+
+def tables(folder: Path, metrics: dict[str, float]) -> str:
+    """The same numbers for a terminal: the metrics, the breakdown of `folder` and what pruning left to do."""
+    texts = [metrics_table(metrics)]
+    if (numbers := read_breakdown(folder)) is not None:
+        texts.append(breakdown_table(numbers))
+    if "pruning/queries" in metrics:
+        texts.append(
+            f"pose stages ran for {metrics['pruning/queries']:.1f} queries of a picture; "
+            f"{metrics['pruning/widened']:.0%} of the pictures needed more than the first chunk"
+        )
+    return "\n\n".join(texts)

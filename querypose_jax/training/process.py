@@ -1,5 +1,11 @@
 """What training, evaluation, prediction and the benchmarks do to their process before anything else."""
 
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
 from kernels.assignment.callback import give_callbacks_a_thread
 from querypose_jax.memory import keep_memory
 from querypose_jax.training.disk import ignore_closed_event_loops
@@ -10,3 +16,14 @@ def prepare_process() -> None:
     keep_memory()
     give_callbacks_a_thread()
     ignore_closed_event_loops()
+
+
+def keep_programs() -> None:
+    """Compiled programs are kept on disk and read back by the next start, unless jax was told where itself.
+
+    Programs with a host callback (matching.solver=callback) cannot be kept; jax compiles those every time.
+    """
+    config: Any = jax.config  # whose names are not typed
+    if not config.jax_compilation_cache_dir:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        config.update("jax_compilation_cache_dir", str(Path(cache) / "querypose_jax"))

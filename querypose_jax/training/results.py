@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from ml_collections import ConfigDict
+
 from querypose_jax.errors import UserError
 
 NAME = "metrics.json"
@@ -11,6 +13,19 @@ NAME = "metrics.json"
 def results_folder(directory: Path, step: int) -> Path:
     """Where the evaluation of a step writes."""
     return directory / "eval" / str(step)
+
+
+def plain_evaluation(config: ConfigDict) -> ConfigDict:
+    """The configuration for evaluations during training: data.eval_split, not mirrored, so that steps compare."""
+    config = config.copy_and_resolve_references()
+    config.eval.update(split="", flip=False)
+    return config
+
+
+def evaluation_folder(config: ConfigDict, workdir: Path, step: int) -> Path:
+    """WORKDIR/eval/STEP, with a folder in it for another split and one for mirrored pictures."""
+    split = "" if config.eval.split == config.data.eval_split else config.eval.split
+    return results_folder(workdir, step) / split / ("flip" if config.eval.flip else "")
 
 
 def is_evaluated(directory: Path, step: int) -> bool:
