@@ -10,9 +10,8 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -32,11 +31,20 @@ from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch, Packing
 from querypose_jax.training import sharding
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.programs import Program, describe
+from querypose_jax.training.plan_advice import (
+    GIB,
+    advice,
+    by_arithmetic,
+    fit,
+    fixed_bytes,
+    program_table,
+    rule_table,
+)
+from querypose_jax.training.programs import Program, TooLarge, describe, describe_refusal
 from querypose_jax.training.step import TrainState, init_state, make_train_step, shardings
 
-GIB = 2**30
-HBM_GIB = {"v4": 32, "v5e": 16, "v5p": 95, "v6e": 32}  # of a chip, cloud.google.com/tpu/docs
+HBM_GIB = {"v4": 30.75, "v5e": 15.75, "v5p": 95.73, "v6e": 31.24}  # of a chip, for programs, by the compiler's account
+CHIP = {"v4": {"chip_config_name": "megacore"}}  # both cores of a chip are one device, as on a real one
 ENVIRONMENT = {  # the compiler looks for chips and for a metadata server; here is neither
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -49,25 +57,6 @@ USUAL_SPLIT = 8  # chips that share a copy where mesh.fsdp leaves it open
 
 MakePredict = Callable[[nnx.GraphDef], Any]  # a jitted predict(state, batch)
 Compile = Callable[[], jax.stages.Compiled]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What a rule of sharding.RULES costs, per chip."""
-
-    name: str
-    at_no_picture: float
-    """Bytes."""
-    per_picture: float
-    """Bytes."""
-
-    def memory(self, pictures: float) -> float:
-        """Bytes with so many pictures per chip."""
-        return self.at_no_picture + self.per_picture * pictures
-
-    def largest_batch(self, hbm: float) -> int:
-        """Pictures per chip that fit."""
-        return max(int((hbm - self.at_no_picture) // self.per_picture), 0)
 
 
 def print_plan(config: ConfigDict, topology: str, make_predict: MakePredict) -> None:
@@ -94,10 +83,14 @@ def print_plan(config: ConfigDict, topology: str, make_predict: MakePredict) -> 
 
     print(f"\n{topology}, {chips} chips, {hbm / GIB:g} GiB each; per chip:\n")
     print(program_table(programs))
-    split = plan_mesh(config, devices, "fsdp").shape["fsdp"]
-    found = {r: line(r, {b: programs[train_name(r, b)].memory for b in config.plan.batches}) for r in rules}
+    state, splitting = abstract_state(config)[1], plan_mesh(config, devices, "fsdp")
+    split, gradient_bytes = splitting.shape["fsdp"], jnp.dtype(config.model.dtype).itemsize
+    found = {}
+    for rule in rules:
+        trained = {pictures: programs[train_name(rule, pictures)] for pictures in config.plan.batches}
+        found[rule] = fit(rule, trained, fixed_bytes(state, rule, splitting, gradient_bytes))
     if not config.plan.search:
-        found |= by_arithmetic(found["replicated"], abstract_state(config)[1], plan_mesh(config, devices, "fsdp"))
+        found |= by_arithmetic(found["replicated"], state, splitting)
     print(rule_table(found.values(), hbm, config.data.batch_size / chips, split))
     print(advice(list(found.values()), hbm, config.data.batch_size, chips, split))
 
@@ -109,7 +102,8 @@ def topology_devices(topology: str) -> list:
     os.environ.update({key: os.environ.get(key, value) for key, value in ENVIRONMENT.items()})
     jax.config.update("jax_platforms", "cpu")  # what is not compiled runs here
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
+        options = CHIP.get(topology.partition(":")[0], {})
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=topology, **options).devices)
     except Exception as error:  # the compiler's, of many types
         reason = str(error).splitlines()[0][:150]
         raise UserError(
@@ -206,45 +200,12 @@ def abstract_batch(
     )
 
 
-def line(rule: str, memory: dict[int, int]) -> Rule:
-    """The straight line through the memory of the first and the last number of pictures."""
-    few, many = min(memory), max(memory)
-    slope = (memory[many] - memory[few]) / (many - few)
-    return Rule(rule, memory[few] - slope * few, slope)
-
-
-def by_arithmetic(replicated: Rule, state: TrainState, mesh: Mesh) -> dict[str, Rule]:
-    """What splitting saves, by shapes; FSDP needs room for the two largest parameters while they are used."""
-    saved = {
-        "optimizer": total_bytes(state.opt_state) - split_bytes(state.opt_state, mesh),
-        "parameters": total_bytes(state.params) - split_bytes(state.params, mesh),
-    }
-    largest = sorted(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))[-2:]
-    rules = {}
-    for name, kinds in sharding.RULES.items():
-        base = replicated.at_no_picture - sum(saved[kind] for kind in kinds)
-        base += sum(largest) if "parameters" in kinds else 0
-        rules[name] = Rule(name, base, replicated.per_picture)
-    return rules
-
-
-def total_bytes(tree: PyTree) -> int:
-    """Bytes of all arrays."""
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-def split_bytes(tree: PyTree, mesh: Mesh) -> int:
-    """Bytes on one chip where everything is split that can be."""
-    shapes = ((sharding.split_array(x.shape, mesh).shard_shape(x.shape), x.dtype) for x in jax.tree.leaves(tree))
-    return sum(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize for shape, dtype in shapes)
-
-
 def train_name(rule: str, pictures: int) -> str:
     """How a training step with so many pictures per chip is called in the table."""
     return f"train, {rule}, {pictures} a chip"
 
 
-def compile_all(jobs: dict[str, Compile]) -> dict[str, Program]:
+def compile_all(jobs: dict[str, Compile]) -> dict[str, Program | TooLarge]:
     """Compiles as many programs at once as there are cores: the compiler takes one for each.
 
     One line on stderr where one begins and ends.
@@ -255,57 +216,16 @@ def compile_all(jobs: dict[str, Compile]) -> dict[str, Program]:
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         print(f"[{minutes:2d}:{seconds:02d}] {text}", file=sys.stderr, flush=True)
 
-    def compile_one(name: str) -> Program:
+    def compile_one(name: str) -> Program | TooLarge:
         tell(f"compiling {name}")
-        program = describe(jobs[name]())
-        tell(f"{name}: {program.memory / GIB:.2f} GiB a chip")
+        try:
+            program: Program | TooLarge = describe(jobs[name]())
+        except jax.errors.JaxRuntimeError as error:
+            if (program := describe_refusal(error)) is None:
+                raise
+        tell(f"{name}: {program.memory / GIB:.2f} GiB a chip" + ", too much" * isinstance(program, TooLarge))
         return program
 
     tell(f"{len(jobs)} programs; minutes each for a large model")
     with ThreadPoolExecutor(min(len(jobs), os.cpu_count() or 1)) as pool:
         return dict(zip(jobs, pool.map(compile_one, jobs), strict=True))
-
-
-def program_table(programs: dict[str, Program]) -> str:
-    """One line per compiled program."""
-    rows = [("program", "arguments", "temporaries", "TFLOP", "GB read+written", "messages")]
-    for name, program in programs.items():
-        messages = ", ".join(f"{kind} {size / 1e6:.1f} MB" for kind, size in sorted(program.collectives.items()))
-        memory = (f"{size / GIB:.2f} GiB" for size in (program.arguments, program.temporaries))
-        rows.append((name, *memory, f"{program.flops / 1e12:.3f}", f"{program.bytes_accessed / 1e9:.1f}", messages))
-    return table(rows)
-
-
-def rule_table(rules: Iterable[Rule], hbm: float, pictures: float, split: int) -> str:
-    """One line per rule: memory, whether it fits, the largest batch."""
-    rows = [("parameters", "split over", "without pictures", "per picture", "fits", "largest batch per chip")]
-    for rule in rules:
-        fits = "yes" if rule.memory(max(pictures, 1)) <= hbm else "no"
-        over = str(split) if sharding.RULES[rule.name] else "-"
-        memory = (f"{size / GIB:.2f} GiB" for size in (rule.at_no_picture, rule.per_picture))
-        rows.append((rule.name, over, *memory, fits, str(rule.largest_batch(hbm))))
-    return "\n" + table(rows)
-
-
-def advice(rules: list[Rule], hbm: float, batch_size: int, chips: int, split: int) -> str:
-    """Which rule to take: the first one that fits, since each next one sends more."""
-    pictures = max(batch_size / chips, 1)
-    fitting = next((rule for rule in rules if rule.memory(pictures) <= hbm), None)
-    if fitting is None:
-        return f"\ndata.batch_size={batch_size} does not fit: take more chips, a smaller canvas or remat"
-    text = f"\ntake {fitting.name}"
-    if sharding.RULES[fitting.name]:
-        text += f": --config.mesh.fsdp={split} --config.mesh.parameters={fitting.name}"
-    if batch_size % chips:
-        text += (
-            f"; data.batch_size={batch_size} does not split over {chips} chips: take a multiple of {chips} up to "
-            f"{chips * fitting.largest_batch(hbm)}"
-        )
-    return text
-
-
-def table(rows: list[tuple[str, ...]]) -> str:
-    """Columns of equal width, two spaces between them."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

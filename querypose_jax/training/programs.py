@@ -13,6 +13,10 @@ _COLLECTIVE = re.compile(rf"^\s*(?:ROOT )?%?[\w.-]+ = (.+?) ({'|'.join(KINDS)})(
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
+_RECOMPUTED = re.compile(r"^\s*(?:ROOT )?%?[\w.-]*\.remat\S* = ", re.MULTILINE)
+# "the total memory required for HLO temporaries (21.62G) exceeds available HBM (15.75G)"; arguments are part of it
+_NO_ROOM = re.compile(r"memory required [^(]*\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)")
+_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _BITS = {"pred": 8, "bf16": 16, "f8e4m3fn": 8, "f8e5m2": 8}  # the others carry their bits in their name
 
 
@@ -28,6 +32,8 @@ class Program:
     bytes_accessed: float
     collectives: dict[str, int]
     """Bytes by kind; an array counts once, with its whole size before a reduce-scatter or after an all-gather."""
+    recomputed: int
+    """Results that the compiler computes a second time, for want of room to keep them."""
 
     @property
     def memory(self) -> int:
@@ -35,17 +41,37 @@ class Program:
         return self.arguments + self.temporaries
 
 
+@dataclass(frozen=True)
+class TooLarge:
+    """A program that does not fit its chip, whatever the compiler tried."""
+
+    memory: int
+    """Bytes that it takes at least."""
+    available: int
+    """Bytes that there are."""
+
+
 def describe(compiled: jax.stages.Compiled) -> Program:
     """Reads off what the compiler says about a program for one chip."""
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
+    text = compiled.as_text()
     new = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Program(
         arguments=memory.argument_size_in_bytes,
         temporaries=memory.temp_size_in_bytes + new + memory.generated_code_size_in_bytes,
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
-        collectives=collective_bytes(compiled.as_text()),
+        collectives=collective_bytes(text),
+        recomputed=len(_RECOMPUTED.findall(text)),
     )
+
+
+def describe_refusal(error: jax.errors.JaxRuntimeError) -> TooLarge | None:
+    """What the TPU compiler says where a program does not fit; None for any other error."""
+    if (found := _NO_ROOM.search(str(error))) is None:
+        return None
+    needed, needed_unit, there, there_unit = found.groups()
+    return TooLarge(int(float(needed) * _UNITS[needed_unit]), int(float(there) * _UNITS[there_unit]))
 
 
 def collective_bytes(program: str) -> dict[str, int]:

@@ -1,7 +1,14 @@
 import jax
 import jax.numpy as jnp
 
-from querypose_jax.training.programs import array_bytes, collective_bytes, describe, group_size
+from querypose_jax.training.programs import (
+    TooLarge,
+    array_bytes,
+    collective_bytes,
+    describe,
+    describe_refusal,
+    group_size,
+)
 
 PROGRAM = """
 %add (a: f32[], b: f32[]) -> f32[] {
@@ -49,3 +56,12 @@ def test_a_product_is_described_by_its_operations_and_its_memory():
     assert program.arguments == 2 * 64 * 64 * 4
     assert program.memory >= program.arguments + 64 * 64 * 4
     assert program.collectives == {}
+
+
+def test_a_refusal_for_want_of_memory_is_read_and_no_other_error():
+    text = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (21.50G) exceeds available HBM (15.75G). HLO module: jit_f."
+    )
+    assert describe_refusal(jax.errors.JaxRuntimeError(text)) == TooLarge(int(21.5 * 2**30), int(15.75 * 2**30))
+    assert describe_refusal(jax.errors.JaxRuntimeError("INTERNAL: something else (1G)")) is None
