@@ -14,8 +14,11 @@ _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _RECOMPUTED = re.compile(r"^\s*(?:ROOT )?%?[\w.-]*\.remat\S* = ", re.MULTILINE)
-# "the total memory required for HLO temporaries (21.62G) exceeds available HBM (15.75G)"; arguments are part of it
-_NO_ROOM = re.compile(r"memory required [^(]*\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)")
+# Arguments are part of both: what the compiler says before it has tried to save memory, and after.
+_NO_ROOM = (
+    re.compile(r"memory required [^(]*\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
+    re.compile(r"Ran out of memory in memory space hbm\. Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
+)
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _BITS = {"pred": 8, "bf16": 16, "f8e4m3fn": 8, "f8e5m2": 8}  # the others carry their bits in their name
 
@@ -62,16 +65,22 @@ def describe(compiled: jax.stages.Compiled) -> Program:
         flops=cost["flops"],
         bytes_accessed=cost["bytes accessed"],
         collectives=collective_bytes(text),
-        recomputed=len(_RECOMPUTED.findall(text)),
+        recomputed=recomputed_results(text),
     )
 
 
 def describe_refusal(error: jax.errors.JaxRuntimeError) -> TooLarge | None:
     """What the TPU compiler says where a program does not fit; None for any other error."""
-    if (found := _NO_ROOM.search(str(error))) is None:
+    found = next(filter(None, (pattern.search(str(error)) for pattern in _NO_ROOM)), None)
+    if found is None:
         return None
     needed, needed_unit, there, there_unit = found.groups()
     return TooLarge(int(float(needed) * _UNITS[needed_unit]), int(float(there) * _UNITS[there_unit]))
+
+
+def recomputed_results(program: str) -> int:
+    """Instructions that the compiler has copied to later places to save memory; it calls them NAME.remat."""
+    return len(_RECOMPUTED.findall(program))
 
 
 def collective_bytes(program: str) -> dict[str, int]:

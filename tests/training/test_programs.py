@@ -1,5 +1,6 @@
 import jax
 import jax.numpy as jnp
+import pytest
 
 from querypose_jax.training.programs import (
     TooLarge,
@@ -8,6 +9,7 @@ from querypose_jax.training.programs import (
     describe,
     describe_refusal,
     group_size,
+    recomputed_results,
 )
 
 PROGRAM = """
@@ -58,10 +60,26 @@ def test_a_product_is_described_by_its_operations_and_its_memory():
     assert program.collectives == {}
 
 
-def test_a_refusal_for_want_of_memory_is_read_and_no_other_error():
-    text = (
-        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
-        "temporaries (21.50G) exceeds available HBM (15.75G). HLO module: jit_f."
-    )
-    assert describe_refusal(jax.errors.JaxRuntimeError(text)) == TooLarge(int(21.5 * 2**30), int(15.75 * 2**30))
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ran out of memory on HBM, the total memory required for HLO temporaries (21.50G) exceeds available HBM (15.75G).",
+        "XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 21.50G of 15.75G hbm. Exceeded "
+        "hbm capacity by 5.75G.",
+    ],
+)
+def test_a_refusal_for_want_of_memory_is_read_and_no_other_error(text):
+    error = jax.errors.JaxRuntimeError(f"RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: {text}")
+    assert describe_refusal(error) == TooLarge(int(21.5 * 2**30), int(15.75 * 2**30))
     assert describe_refusal(jax.errors.JaxRuntimeError("INTERNAL: something else (1G)")) is None
+
+
+def test_results_that_are_computed_twice_are_counted():
+    """Lines as in a training step of 10 pictures on a chip of 16 GiB: twice one is made, twice it is used."""
+    text = """
+  %add_add_fusion.3.remat = bf16[10,100,168,512]{3,0,2,1} fusion(%add_add_fusion.4), kind=kOutput
+  %fusion.154 = bf16[1,1,512,128]{3,2,1,0} fusion(%fusion.391, %add_add_fusion.3.remat), kind=kOutput
+  ROOT %multiply_add_fusion.remat2 = bf16[10,200,336,128]{3,0,2,1} fusion(%add_maximum_fusion), kind=kOutput
+  %fusion.146 = bf16[3,3,128,128]{3,2,1,0} fusion(%x), metadata={op_name="jit(step)/rematted.remat = "}
+"""
+    assert recomputed_results(text) == 2
