@@ -63,7 +63,8 @@ def test_a_product_is_described_by_its_operations_and_its_memory():
 @pytest.mark.parametrize(
     "text",
     [
-        "Ran out of memory on HBM, the total memory required for HLO temporaries (21.50G) exceeds available HBM (15.75G).",
+        "Ran out of memory on HBM, the total memory required for HLO temporaries (21.50G) exceeds available HBM "
+        "(15.75G). HLO module: jit_f.",
         "XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 21.50G of 15.75G hbm. Exceeded "
         "hbm capacity by 5.75G.",
     ],
