@@ -92,10 +92,11 @@ def train(
     mesh, _, state, train_step = build(config)
 
     with (
+        together(),
         one_run(workdir) if main_process else nullcontext(),
         jax.set_mesh(mesh),
         Checkpoints(workdir, config.train.keep_last) as checkpoints,
-        together(),
+        together(),  # again: what fails inside must not wait for the others to close the checkpoints
     ):
         # Restore.
         about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from querypose_jax.training.checkpoint import find_step
+from querypose_jax.training.one_run import one_run
 from tests.resume.test_kill import lines, losses
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,3 +98,13 @@ def test_two_processes_continue_as_one(tmp_path):
     moved, one = ([line["loss/total"] for line in lines(tmp_path / name)] for name in ("moved", "one"))
     assert moved[0] == pytest.approx(one[0], rel=1e-5)
     assert moved == pytest.approx(one, rel=2e-3)  # rounding of 60 steps
+
+
+@pytest.mark.slow
+def test_processes_that_start_in_a_folder_in_use_end_with_a_line_each(tmp_path):
+    with one_run(tmp_path):
+        (code, _, errors), (other_code, _, other_errors) = ends(start(tmp_path, "20"))
+    assert code == 2
+    assert errors.splitlines()[-1].startswith(f"error: {tmp_path} is in use: process {os.getpid()} on ")
+    assert other_code == PEER_LOST or "another task died" in other_errors
+    assert not (tmp_path / "config.json").exists()
