@@ -14,7 +14,7 @@ _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) \(.*\{$")
 _ARRAY = re.compile(r"\b([a-z]+\d*)\[([\d,]*)\]")
 _CHANNEL = re.compile(r"channel_id=(\d+)")
 _RECOMPUTED = re.compile(r"^\s*(?:ROOT )?%?[\w.-]*\.remat\S* = ", re.MULTILINE)
-# Arguments are part of both: what the compiler says before it has tried to save memory, and after.
+# The compiler says one or the other; arguments are part of both.
 _NO_ROOM = (
     re.compile(r"memory required [^(]*\(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
     re.compile(r"Ran out of memory in memory space hbm\. Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
