@@ -16,12 +16,13 @@ from ml_collections import ConfigDict
 
 from input_pipeline.annotations import Annotations, targets_per_picture
 from input_pipeline.targets import Targets, make_targets
-from input_pipeline.transforms import DRAWS, Geometry, draw_geometry, resize_geometry
+from querypose_jax.budget import choose_budget
 from querypose_jax.errors import UserError
-from querypose_jax.packing import choose_packing
-from querypose_jax.pictures import choose_canvas
+from querypose_jax.recipes.canvas import choose_canvas
+from querypose_jax.recipes.geometry import Geometry
+from querypose_jax.recipes.querypose import DRAWS, draw_geometry, resize_geometry
 from querypose_jax.skeletons import get_skeleton
-from querypose_jax.structures import Packing
+from querypose_jax.structures import PeopleBudget
 
 WORDS_PER_COUNT = 4  # 64-bit words that one count of a Philox counter yields
 SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM = 0, 1 << 62, 1 << 63  # second words of the Philox keys
@@ -44,7 +45,7 @@ class PlannedBatch(NamedTuple):
     members: np.ndarray
     """int64 [B], indices into samples, or FILLER."""
     canvas: tuple[int, int]
-    packing: Packing | None
+    budget: PeopleBudget | None
 
 
 class TrainPlan:
@@ -77,8 +78,8 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
     samples = Samples(rows, geometry, targets)
     batches = []
     for members, canvas in group_for_training(geometry.final, targets.people, data.canvases, data.batch_size):
-        packing = choose_packing(targets.people[members], shards, data.row_ladder)
-        batches.append(PlannedBatch(samples, members, canvas, packing))
+        budget = choose_budget(targets.people[members], shards, data.people_ladder)
+        batches.append(PlannedBatch(samples, members, canvas, budget))
     order = np.argsort(_words(seed, BATCH_STREAM + block, 0, len(batches)), kind="stable")
     return [batches[i] for i in order]
 

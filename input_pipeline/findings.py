@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from input_pipeline.annotations import Annotations, targets_per_picture
 from input_pipeline.skipping import LARGEST_SHARE, OTHER_SIZE, UNREADABLE, is_too_much
-from input_pipeline.transforms import LARGEST_CROPPED_ASPECT
 from querypose_jax.pictures import FORMATS, PictureError, read_picture
+from querypose_jax.recipes.querypose import LARGEST_CROPPED_ASPECT
 
 NUM_EXAMPLES = 3
 EXIF_ORIENTATION = 0x0112  # tag; 1 = upright

@@ -34,9 +34,10 @@ from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.skipping import Skipped, load_skipped, may_skip
 from input_pipeline.split_files import SplitFiles, check_split, data_key, usable_split
 from input_pipeline.targets import make_batch
-from input_pipeline.transforms import transform_picture
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import lay_on, read_picture
+from querypose_jax.pictures import read_picture
+from querypose_jax.recipes.canvas import lay_on
+from querypose_jax.recipes.querypose import transform_picture
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -188,7 +189,7 @@ def _share(batch_size: int, shards: int, process_index: int, process_count: int)
 
 def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, image: np.ndarray) -> Batch:
     return make_batch(
-        split.annotations, *planned.samples, planned.members[share], image, config.data.max_people, planned.packing
+        split.annotations, *planned.samples, planned.members[share], image, config.data.max_people, planned.budget
     )
 
 

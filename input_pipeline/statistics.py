@@ -60,14 +60,14 @@ def describe_batches(planned: list[PlannedBatch]) -> dict:
     pixels = sum(int(b.samples.geometry.final[b.members].prod(-1).sum()) for b in planned)
     canvas = sum(len(b.members) * b.canvas[0] * b.canvas[1] for b in planned)
     people = sum(int(b.samples.targets.people[b.members].sum()) for b in planned)
-    rows = sum(b.packing.shards * b.packing.rows for b in planned)
-    programs = Counter((*b.canvas, b.packing.rows) for b in planned)
+    slots = sum(b.budget.shards * b.budget.people for b in planned if b.budget)
+    programs = Counter((*b.canvas, *([b.budget.people] if b.budget else [])) for b in planned)
     return {
         "batches": len(planned),
         "padding": round(1 - pixels / canvas, 4),
         "canvases": len({b.canvas for b in planned}),
         "programs": len(programs),
-        "batches by height, width, rows": {" ".join(map(str, key)): n for key, n in sorted(programs.items())},
-        "packed rows per person": round(rows / max(people, 1), 3),
+        "batches by height, width, people": {" ".join(map(str, key)): n for key, n in sorted(programs.items())},
+        "budgeted per person": round(slots / max(people, 1), 3),
         "people per batch": round(people / len(planned), 2),
     }

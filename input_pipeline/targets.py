@@ -5,16 +5,10 @@ from typing import NamedTuple
 import numpy as np
 
 from input_pipeline.annotations import Annotations
-from input_pipeline.transforms import (
-    Geometry,
-    area_scale,
-    inverse_affine,
-    is_box_left,
-    move_boxes,
-    move_keypoints,
-)  # fmt: skip
+from querypose_jax.recipes.geometry import Geometry
+from querypose_jax.recipes.querypose import area_scale, inverse_affine, is_box_left, move_boxes, move_keypoints
 from querypose_jax.skeletons import Skeleton
-from querypose_jax.structures import FILLER_ID, Batch, Packing
+from querypose_jax.structures import FILLER_ID, Batch, PeopleBudget
 
 
 class Targets(NamedTuple):
@@ -92,7 +86,7 @@ def make_batch(
     members: np.ndarray,
     image: np.ndarray,
     max_people: int,
-    packing: Packing | None,
+    budget: PeopleBudget | None,
 ) -> Batch:
     """Joins pixels and people.
 
@@ -127,5 +121,5 @@ def make_batch(
         area=area,
         label=label,
         is_person=np.arange(max_people) < people[:, None],
-        packing=packing,
+        budget=budget,
     )

@@ -14,7 +14,7 @@ import launch
 from input_pipeline import check, dump
 from querypose_jax import command_line
 from querypose_jax.bench import __main__ as bench
-from querypose_jax.training.check_config import check_config
+from querypose_jax.configuration.check_config import check_config
 from querypose_jax.weights import command as weights
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +59,7 @@ RUN_BY = {
     "python -m input_pipeline.dump --config=configs/synthetic_tiny.py --output=pictures --kind=eval":
         "tests/input_pipeline/test_dump.py::test_dumped_evaluation_has_every_batch_and_the_ground_truth",
     "python launch.py --config=configs/coco_r50.py --mode=plan --topology=v5e:4x8":
-        "tests/training/test_plan.py::test_a_plan_for_a_slice_is_printed_without_workdir_and_data",
+        "tests/planning/test_plan.py::test_a_plan_for_a_slice_is_printed_without_workdir_and_data",
     "python launch.py --config=configs/coco_r50.py --workdir=/mnt/data/runs/coco_r50 --config.data.root=/mnt/data/coco "
     "--config.data.prepared=/local/prepared --config.data.batch_size=32": "needs a TPU slice and COCO",
     "python launch.py --mode=eval --workdir=/mnt/data/runs/coco_r50": "needs COCO",

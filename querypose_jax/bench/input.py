@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from input_pipeline.batching import TrainPlan
 from input_pipeline.loader import open_split, train_batches
-from input_pipeline.transforms import transform_picture
 from querypose_jax.bench.options import Options
 from querypose_jax.bench.timing import Times, cores, ratio, table, take_turns
 from querypose_jax.pictures import read_picture
+from querypose_jax.recipes.querypose import transform_picture
 
 
 def run(config: ConfigDict, options: Options, steps: int = 24) -> str:

@@ -22,7 +22,7 @@ from querypose_jax.files import whole_file, write_json
 from querypose_jax.inference import exported
 from querypose_jax.inference.batching import empty_people
 from querypose_jax.inference.predictor import Predictor
-from querypose_jax.pictures import CANVAS_STEP
+from querypose_jax.recipes.canvas import CANVAS_STEP
 from querypose_jax.structures import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -99,7 +99,7 @@ def export_program(
         variables = [(path, variable.replace(weights[_name(path)])) for (path, variable) in flat]
         module: Any = nnx.merge(graphdef, nnx.from_flat_state(variables))
         batch = picture_batch(image, valid_size, orig_size, joints)
-        poses = module.decode(module(batch, train=False), batch)
+        poses = module.predict(batch)
         return {name: getattr(poses, name) for name in FIELDS}
 
     shapes = (

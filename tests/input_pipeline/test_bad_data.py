@@ -167,7 +167,7 @@ def test_batches_are_finite_hold_no_empty_box_and_are_the_same_after_a_restart(c
     rest = loader.train_batches(config, split, start_step=steps - 5, shards=1, stop_step=steps)
     for expected, found in zip(whole[-5:], rest, strict=True):
         for field in dataclasses.fields(found):
-            if field.name != "packing":
+            if field.name != "budget":
                 np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name))
 
 
@@ -264,7 +264,7 @@ def get_config():
     config.data.update(
         name="coco", root={root!r}, prepared={prepared!r}, batch_size=2, block_batches=16, max_people=4, workers=2,
         crop_short_sides=(48, 56), crop_sides=(40, 64), short_sides=(64, 72), eval_short_side=72, longest_side=128,
-        canvases=((128, 128),), row_ladder=(16,),
+        canvases=((128, 128),), people_ladder=(16,),
     )
     config.train.update(num_steps=2, checkpoint_every=2)
     return config

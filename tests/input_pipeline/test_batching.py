@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from configs import common
+from configs import querypose
 from input_pipeline import batching
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import CANVAS_STEP
+from querypose_jax.recipes.canvas import CANVAS_STEP
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +24,11 @@ def annotations():
 
 @pytest.fixture
 def config():
-    config = common.get_config()
+    config = querypose.get_config()
     config.data.update(
         batch_size=8, block_batches=5, max_people=3, crop_short_sides=(64,), crop_sides=(40, 60), short_sides=(64, 96),
-        longest_side=200, row_ladder=(4, 8, 16, 32), canvases=((96, 128), (96, 224), (128, 96), (224, 96), (224, 224)),
+        longest_side=200, people_ladder=(4, 8, 16, 32),
+        canvases=((96, 128), (96, 224), (128, 96), (224, 96), (224, 224)),
     )  # fmt: skip
     return config
 
@@ -98,9 +99,9 @@ def test_no_picture_is_lost_and_leftovers_meet_on_small_canvases():
 def test_row_budget_holds_the_people_of_every_shard(annotations, config):
     for planned in batching.plan_block(annotations, config, 4, 2):
         people = planned.samples.targets.people[planned.members].reshape(4, -1).sum(1)
-        assert planned.packing.shards == 4
-        assert people.max() <= planned.packing.rows
-        assert planned.packing.rows in config.data.row_ladder
+        assert planned.budget.shards == 4
+        assert people.max() <= planned.budget.people
+        assert planned.budget.people in config.data.people_ladder
 
 
 def test_plan_but_its_packing_does_not_depend_on_the_number_of_devices(annotations, config):
@@ -154,6 +155,6 @@ def test_a_batch_that_does_not_split_over_the_devices_is_one_clear_line(annotati
         batching.TrainPlan(annotations, config, 3)
 
 
-@pytest.mark.parametrize("canvas", common.get_config().data.canvases)
+@pytest.mark.parametrize("canvas", querypose.get_config().data.canvases)
 def test_default_canvases_are_multiples_of_the_coarsest_stride(canvas):
     assert all(side % CANVAS_STEP == 0 for side in canvas)

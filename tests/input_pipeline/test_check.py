@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import common
+from configs import querypose
 from input_pipeline import check
 from input_pipeline.charts import COLORS, bar_chart
 from input_pipeline.findings import find_in_annotations, find_in_pictures
@@ -147,7 +147,7 @@ def test_command_reports_draws_charts_and_says_by_its_exit_code_whether_training
     assert good.returncode == 0, good.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["train"]["statistics"]["pictures"] == 22
-    assert report["train"]["statistics"]["plan"]["batches"] == common.get_config().data.block_batches
+    assert report["train"]["statistics"]["plan"]["batches"] == querypose.get_config().data.block_batches
     assert len(list((tmp_path / "report").glob("*.png"))) == 6
     edit(root, lambda content: content["annotations"][0].pop("area"))
     bad = run(root)
@@ -168,10 +168,10 @@ def test_statistics_are_counted_right():
 
 def test_plan_statistics_are_those_of_the_batches():
     annotations = index_of([draw_people(2, "train", i, 160, 192, 3) for i in range(16)])
-    config = common.get_config()
+    config = querypose.get_config()
     config.data.update(
         batch_size=4, block_batches=4, max_people=2, crop=0.0, short_sides=(160,), longest_side=192,
-        canvases=((192, 192),), row_ladder=(4, 8),
+        canvases=((192, 192),), people_ladder=(4, 8),
     )  # fmt: skip
     numbers = describe_plan(annotations, config, shards=2)
     per_picture = np.diff(annotations.start)

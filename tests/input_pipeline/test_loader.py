@@ -18,14 +18,15 @@ from pycocotools.coco import COCO as CocoApi
 from input_pipeline import loader, people, schema
 from input_pipeline.synthetic import encode
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import PictureError, read_picture, resize
+from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.recipes.resize import resize
 from querypose_jax.structures import FILLER_ID
 
 STEPS, RESTART = 50, 20
 
 
 def fields(batch) -> dict:
-    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "packing"}
+    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "budget"}
 
 
 def as_bytes(batch) -> dict:
@@ -51,13 +52,13 @@ def test_50_steps_are_the_same_bytes_from_one_host_two_hosts_and_after_a_restart
     restarted = loader.train_batches(config, split, start_step=RESTART, shards=4)
     for expected, found in zip(whole[RESTART:], take(restarted, STEPS - RESTART), strict=True):
         assert as_bytes(found) == as_bytes(expected)
-        assert found.packing == expected.packing
+        assert found.budget == expected.budget
     hosts = [
         take(loader.train_batches(config, split, start_step=0, shards=4, process_index=i, process_count=2), STEPS)
         for i in range(2)
     ]
     for expected, *parts in zip(whole, *hosts, strict=True):
-        assert [part.packing for part in parts] == [expected.packing] * 2
+        assert [part.budget for part in parts] == [expected.budget] * 2
         for name, array in joined(parts).items():
             assert array.tobytes() == fields(expected)[name].tobytes(), name
 

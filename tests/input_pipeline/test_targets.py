@@ -9,9 +9,10 @@ from input_pipeline import targets
 from input_pipeline.annotations import objects_of
 from input_pipeline.people import Drawing
 from input_pipeline.synthetic import index_of
-from input_pipeline.transforms import Geometry, resize_geometry
+from querypose_jax.recipes.geometry import Geometry
+from querypose_jax.recipes.querypose import resize_geometry
 from querypose_jax.skeletons import COCO
-from querypose_jax.structures import FILLER_ID, Packing
+from querypose_jax.structures import FILLER_ID, PeopleBudget
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotatio
     geometry = resize_geometry(annotations.size[rows], short=160, longest=1000)
     found = targets.make_targets(annotations, rows, geometry, COCO, 5)
     image = np.zeros((3, 224, 192, 3), np.uint8)
-    batch = targets.make_batch(annotations, rows, geometry, found, np.array([1, 0, -1]), image, 5, Packing(1, 8))
+    batch = targets.make_batch(annotations, rows, geometry, found, np.array([1, 0, -1]), image, 5, PeopleBudget(1, 8))
     np.testing.assert_array_equal(batch.is_person.sum(-1), [1, 4, 0])
     np.testing.assert_array_equal(batch.image_id, [8, 7, FILLER_ID])
     np.testing.assert_array_equal(batch.valid_size, [[200, 160], [200, 160], [224, 192]])
@@ -69,7 +70,7 @@ def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotatio
     np.testing.assert_allclose(batch.inv_affine[2], np.eye(2, 3))
     for field in (batch.boxes, batch.keypoints, batch.area, batch.label):
         assert (field[~batch.is_person] == 0).all()
-    dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "packing"}
+    dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name != "budget"}
     assert dtypes == dict(
         image=np.uint8, valid_size=np.int32, orig_size=np.int32, image_id=np.int32, inv_affine=np.float32,
         boxes=np.float32, keypoints=np.float32, area=np.float32, label=np.int32, is_person=np.bool_,

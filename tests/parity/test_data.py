@@ -9,8 +9,9 @@ from PIL import Image
 
 from input_pipeline.split_files import SplitFiles, read_split
 from input_pipeline.targets import make_targets
-from input_pipeline.transforms import Geometry, transform_picture
-from querypose_jax.pictures import resized_shape
+from querypose_jax.recipes.geometry import Geometry
+from querypose_jax.recipes.querypose import transform_picture
+from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton
 from tests.parity import goldens
 

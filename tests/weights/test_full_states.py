@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from querypose_jax.training.checkpoint import load_model
+from querypose_jax.checkpoints.checkpoint import load_model
 from querypose_jax.weights.command import main
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
