@@ -37,12 +37,13 @@ sys.path.insert(0, str(ROOT))
 
 from configs import synthetic_tiny  # noqa: E402
 from input_pipeline import people  # noqa: E402
-from input_pipeline.annotations import ground_truth, targets_per_picture  # noqa: E402
+from input_pipeline.annotations import ground_truth  # noqa: E402
 from input_pipeline.batching import plan_block  # noqa: E402
 from input_pipeline.findings import find_in_annotations  # noqa: E402
 from input_pipeline.split_files import SplitFiles, usable_split  # noqa: E402
 from input_pipeline.synthetic import index_of  # noqa: E402
 from querypose_jax.errors import UserError  # noqa: E402
+from querypose_jax.recipes.querypose import RECIPE  # noqa: E402
 from querypose_jax.skeletons import COCO  # noqa: E402
 from querypose_jax.weights.formats import read_weights  # noqa: E402
 
@@ -169,10 +170,11 @@ def use_annotations(path: Path, rng: random.Random) -> None:
     """Reads a file and does with it what training, the check and an evaluation do."""
     split = rng.choice(("train", "val"))
     annotations, _ = usable_split(SplitFiles(split, (path,), path.parent, COCO))
-    find_in_annotations(annotations, max_people=2)
+    config = synthetic_tiny.get_config()
+    is_target = RECIPE.is_target(annotations, config.data)
+    find_in_annotations(annotations, is_target, max_people=2)
     json.dumps(ground_truth(annotations, COCO), allow_nan=False)
-    if targets_per_picture(annotations).any():
-        config = synthetic_tiny.get_config()
+    if is_target.any():
         config.data.update(batch_size=2, block_batches=2, canvases=((2048, 2048),))
         plan_block(annotations, config, 1, 0)
 
