@@ -1,6 +1,6 @@
 """Multi-scale deformable attention (Zhu et al. 2021, Eq. 3): each query reads a few places of several maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -39,7 +39,7 @@ def deformable_attention(
     """
     shapes = tuple((height, width) for height, width in shapes)
     gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
-    choose = {"auto": by_platform, "gather": gather}
+    choose: dict[str, Callable[..., Array]] = {"auto": by_platform, "gather": gather}
     return choose[path](values, locations, weights, shapes=shapes)
 
 
