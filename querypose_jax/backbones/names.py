@@ -1,5 +1,7 @@
 """Where the backbones' parameters are in an official state dict (prefix `backbone.`)."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from querypose_jax.backbones import hrnet
@@ -65,8 +67,20 @@ def resnet_names(depth: int, prefix: str) -> NameMap:
     return names
 
 
+def torchvision_resnet_names(depth: int, prefix: str) -> NameMap:
+    """The same trunk under torchvision's names, as DETRs keep them."""
+    names = prefixed(("stem",), conv_norm_names(f"{prefix}conv1", f"{prefix}bn1"))
+    for stage, blocks in enumerate(BLOCKS[depth]):
+        for block in range(blocks):
+            inner = f"{prefix}layer{stage + 1}.{block}."
+            names |= prefixed(("stages", stage, block), residual_names(inner, convs=3))
+        shortcut = sequential_names(f"{prefix}layer{stage + 1}.0.downsample")
+        names |= prefixed(("stages", stage, 0, "shortcut"), shortcut)
+    return names
+
+
 def residual_names(prefix: str, convs: int) -> NameMap:
-    """The numbered convolutions of a block of an hrnet."""
+    """The numbered convolutions of a block."""
     names: NameMap = {}
     for k in range(1, convs + 1):
         names |= prefixed((f"conv{k}",), conv_norm_names(f"{prefix}conv{k}", f"{prefix}bn{k}"))
@@ -111,13 +125,14 @@ def exchange_names(prefix: str, branches: int) -> NameMap:
     return names
 
 
-def swin_names(size: str, prefix: str) -> NameMap:
-    """A Swin trunk (section 5)."""
+def swin_names(size: str, prefix: str, used: Sequence[int] = (0, 1, 2, 3)) -> NameMap:
+    """A Swin trunk (section 5) with norms behind the stages that are used."""
     depths = SIZES[size].depths
     names = prefixed(("patches", "proj"), conv_names(f"{prefix}patch_embed.proj"))
     names |= prefixed(("patches", "norm"), norm_names(f"{prefix}patch_embed.norm"))
+    for index, stage in enumerate(used):
+        names |= prefixed(("norms", index), norm_names(f"{prefix}norm{stage}"))
     for stage, blocks in enumerate(depths):
-        names |= prefixed(("norms", stage), norm_names(f"{prefix}norm{stage}"))
         for block in range(blocks):
             names |= prefixed(("stages", stage, block), swin_block_names(f"{prefix}layers.{stage}.blocks.{block}."))
     for stage in range(len(depths) - 1):
