@@ -10,10 +10,10 @@ import struct
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
-MAX_ENTRIES = 100_000  # ten times what a large model has with the state of its optimizer
+MAX_ENTRIES = 100_000  # one for each tensor: far more than models have, averages and optimizers' states included
 MAX_NAME = 500  # bytes
 LONGEST_COMMENT = 2**16 - 1
 ENCRYPTED = 1  # bit of the flags
@@ -140,6 +140,7 @@ def in_64_bits(extra: memoryview, *numbers: int) -> list[int]:
 def checked_name(name: bytes) -> str:
     """The name of an entry; raises ValueError for one that no torch.save writes: too long, or leading elsewhere."""
     text = name.decode()
-    if len(name) > MAX_NAME or "\\" in text or "\0" in text or text.startswith("/") or ".." in PurePosixPath(text).parts:
+    leads_elsewhere = text.startswith("/") or ".." in text.split("/") or "\\" in text
+    if len(name) > MAX_NAME or "\0" in text or leads_elsewhere:
         raise ValueError(f"an entry is called {text!r:.60}")
     return text

@@ -2,8 +2,8 @@
 
 A pickle is a program that may call whatever Python can import. Here it finds the names in KNOWN and no more, and even
 those are stand-ins: shapes, types and bytes are put together and checked by this file, never by numpy's own unpickling,
-which believes what it is told about memory. A few bytes can also build tuples that hold each other a million times over:
-nothing here hashes, prints or copies what a file has nested, and what stand-ins are given is counted.
+which believes what it is told about memory. A few bytes can also build tuples that hold each other a million times
+over: nothing here hashes, prints or copies what a file has nested, and what stand-ins are given is counted.
 """
 
 import io

@@ -6,7 +6,7 @@ import pickle
 import struct
 import zlib
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 class TorchPickler(pickle._Pickler):
     """Writes the three above; the library's own pickler looks every name up."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_name(self, name: Global) -> None:
         self.write(pickle.GLOBAL + f"{name.module}\n{name.name}\n".encode())
@@ -82,7 +82,7 @@ def parameter(tensor: Call) -> Call:
 
 
 def with_tensors(content: Any, storages: dict[str, bytes]) -> Any:
-    """The content with a tensor for every array in its dicts and lists; the storages are added to the second argument."""
+    """The content with tensors for the arrays in its dicts and lists; their storages are added to `storages`."""
     if isinstance(content, dict):
         return {key: with_tensors(x, storages) for key, x in content.items()}
     if isinstance(content, list):
