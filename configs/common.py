@@ -1,7 +1,8 @@
 """What no model owns: data, training, evaluation, mesh, planning. Every value with its unit.
 
 The families add their own keys on top: configs/querypose.py and, in folders of their names, the others. A config file
-starts from its family's `get_config()` and changes only what differs.
+starts from its family's `get_config()` and changes only what differs. Time is counted in steps: where a release
+counts epochs, its file says how many usable pictures an epoch has, and how many steps.
 """
 
 from ml_collections import ConfigDict
@@ -50,14 +51,15 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict(
         dict(
+            name="adamw",  # adamw: decoupled decay | adam: L2 decay in the gradients, as torch's Adam
             learning_rate=1e-4,
             rate_factors=(),  # ((text, factor), ...) for parameters whose path holds the text
-            weight_decay=1e-4,  # decoupled, on everything trainable
-            clip_norm=1.0,  # global L2 norm
+            weight_decay=1e-4,  # on everything trainable
+            clip_norm=1.0,  # global L2 norm; 0 = not clipped
             warmup_steps=1000,
             warmup_factor=0.01,  # learning rate factor at step 0
             schedule="steps",  # steps | cosine
-            milestones=(110_000, 130_000),  # steps: x0.1 at each
+            milestones=((110_000, 0.1), (130_000, 0.01)),  # steps: (step, factor of learning_rate from it on), ...
             final_factor=0.01,  # cosine: factor at the last step
         )
     )
