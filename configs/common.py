@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.init_from = ""  # folder of a checkpoint whose weights a fresh run starts from; "" = random
+    config.init_raw = False  # True: where that run averages its parameters (train.ema_decay), those without averaging
 
     config.model = ConfigDict(
         dict(
@@ -68,6 +69,9 @@ def get_config() -> ConfigDict:
         dict(
             num_steps=140_000,
             seed=40244023,
+            # Moving average of the parameters: average += (1 - ema_decay) * (parameters - average) after each step; 0 =
+            # none. Where it is on, it is what evaluation, prediction, export and init_from take.
+            ema_decay=0.0,
             log_every=50,  # steps
             wandb_project="",  # Weights & Biases: project that the run is logged to as well; "" = none
             checkpoint_every=5000,  # steps
@@ -88,6 +92,7 @@ def get_config() -> ConfigDict:
             draw_threshold=0.3,  # score from which a pose is drawn
             split="",  # of --mode=eval; "" = data.eval_split; test-dev (COCO) writes the zip that the server takes
             flip=False,  # True: poses of the picture and of its mirror image, merged; twice the time
+            raw=False,  # True: with train.ema_decay, the parameters without averaging too, as raw/keypoint/AP ...
             prune=False,  # True: only what can be among the 20 best of a picture: same keypoint AP, no box AP
             scorer="pycocotools",  # pycocotools | faster_coco_eval (the same numbers sooner, to be installed)
         )

@@ -24,7 +24,7 @@ NOT_NEGATIVE = (
     "train.num_steps", "eval.every", "eval.max_pictures", "eval.num_drawn", "optimizer.learning_rate",
     "optimizer.weight_decay", "optimizer.clip_norm", "optimizer.warmup_steps", "data.largest_people",
 )  # fmt: skip
-SHARES = ("data.flip", "data.crop", "eval.draw_threshold")
+SHARES = ("data.flip", "data.crop", "eval.draw_threshold", "train.ema_decay")
 ASCENDING = ("data.people_ladder",)
 ONE_OF = {
     "optimizer.name": ("adamw", "adam"),
@@ -45,6 +45,7 @@ def check_config(config: ConfigDict) -> None:
     require(config.model.dtype in dtypes, config, "model.dtype", f"is unknown; known: {', '.join(dtypes)}")
     family_of(config).check(config)
     check_milestones(config)
+    require(config.train.ema_decay < 1, config, "train.ema_decay", "must be below 1: an average of 1 never moves")
     check_devices(config)
     canvases = config.data.canvases
     fitting = len(canvases) and all(len(c) == 2 and all(s > 0 and s % CANVAS_STEP == 0 for s in c) for c in canvases)
