@@ -48,6 +48,8 @@ def test_shipped_configurations_pass(module):
         ("eval.every", -5, r"eval.every=-5 must not be negative"),
         ("train.keep_last", 0, r"train.keep_last=0 must be positive"),
         ("optimizer.schedule", "poly", r"optimizer.schedule='poly' is unknown; known: steps, cosine"),
+        ("train.ema_decay", 1.0, r"train.ema_decay=1.0 must be below 1"),
+        ("train.ema_decay", -0.1, r"train.ema_decay=-0.1 must be from 0 to 1"),
         ("optimizer.name", "sgd", r"optimizer.name='sgd' is unknown; known: adamw, adam"),
         ("optimizer.clip_norm", -1.0, r"optimizer.clip_norm=-1.0 must not be negative"),
         ("optimizer.milestones", (5, 8), r"optimizer.milestones=\(5, 8\) must be pairs \(step, factor\)"),
