@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import safetensors.numpy
 from flax import nnx
 
@@ -14,6 +15,7 @@ from querypose_jax.weights.official import from_official
 from tests.weights.states import random_state, small_head
 
 
+@pytest.mark.slow
 def test_averages_are_exported_unless_told(tmp_path):
     released = random_state(small_head())
     params, rest = nnx.split_state(from_official(released, small_head()), nnx.Param, ...)
