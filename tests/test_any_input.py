@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from configs import common
+from configs import querypose
 from input_pipeline import transforms
 from querypose_jax.evaluation.breakdown import similarities
-from querypose_jax.evaluation.flip import similarity
 from querypose_jax.geometry.boxes import MAX_LOG_GROWTH, apply_deltas, giou
 from querypose_jax.geometry.keypoints import to_box_relative, to_pixels
 from querypose_jax.layers.real_nvp import RealNVP
+from querypose_jax.models.flip import similarity
 from querypose_jax.models.querypose.decode import decode
 from querypose_jax.models.querypose.losses import focal_loss, rle_loss
 from querypose_jax.skeletons import COCO
@@ -78,7 +78,7 @@ def test_joints_go_into_any_box_and_come_back(boxes, relative):
     arrays(np.int64, (4, K, 1), elements=st.integers(-1, 3)),
 )
 def test_any_draws_on_any_picture_give_a_picture_with_its_people_on_it(uniform, sizes, boxes, joints, visibility):
-    geometry = transforms.draw_geometry(uniform, sizes, common.get_config().data)
+    geometry = transforms.draw_geometry(uniform, sizes, querypose.get_config().data)
     x, y, w, h = geometry.crop.T
     assert (geometry.final >= 1).all() and (geometry.final.max(-1) <= 1333).all()
     assert (x >= 0).all() and (y >= 0).all() and (w >= 1).all() and (h >= 1).all()
@@ -101,7 +101,7 @@ def test_any_draws_on_any_picture_give_a_picture_with_its_people_on_it(uniform, 
     arrays(np.float64, (4, 5, 2), elements=st.floats(0, 2000)),
 )
 def test_any_point_comes_back_through_the_inverse(uniform, sizes, points):
-    geometry = transforms.draw_geometry(uniform, sizes, common.get_config().data)
+    geometry = transforms.draw_geometry(uniform, sizes, querypose.get_config().data)
     there, matrix = transforms.move_points(points, geometry), transforms.inverse_affine(geometry).astype(np.float64)
     back = np.einsum("sij,spj->spi", matrix[..., :2], there) + matrix[:, None, :, 2]
     np.testing.assert_allclose(back, points, atol=1e-2)  # pixels; the matrix is float32

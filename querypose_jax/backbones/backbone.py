@@ -65,7 +65,7 @@ def build_trunk(
     """The trunk that `config.model.backbone` names; UserError for an unknown one."""
     if config.name == "resnet":
         check_known(config, "depth", BLOCKS)
-        remat = config.get("remat", False)  # configurations of older runs do not have the key
+        remat = config.remat
         return ResNet(config.depth, remat, dtype, rngs)
     if config.name == "hrnet":
         check_known(config, "branch_width", BRANCH_WIDTHS)

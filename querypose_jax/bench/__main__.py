@@ -21,8 +21,8 @@ from absl import flags
 
 from querypose_jax import command_line
 from querypose_jax.bench.options import Options, PeerWay
+from querypose_jax.devices.process import prepare_process
 from querypose_jax.errors import UserError
-from querypose_jax.training.process import prepare_process
 
 TABLES = ("input", "inference", "train", "roi_align", "matching", "compile")
 

@@ -13,36 +13,27 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
+from querypose_jax.checkpoints.config_json import check_same_run, model_hash, write_config
+from querypose_jax.checkpoints.disk import told_where
+from querypose_jax.checkpoints.one_run import one_run
+from querypose_jax.checkpoints.results import is_evaluated
+from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.checkpoints.train_state import TrainState
+from querypose_jax.devices import sharding
+from querypose_jax.devices.agreement import check_agreement
+from querypose_jax.devices.distributed import together
+from querypose_jax.devices.preemption import Stop, never
 from querypose_jax.errors import UserError
 from querypose_jax.layers.frozen import Frozen
-from querypose_jax.models.registry import build_model
 from querypose_jax.structures import AnyArray, Batch
-from querypose_jax.training import sharding
-from querypose_jax.training.agreement import check_agreement
 from querypose_jax.training.bad_steps import BadSteps, NonFiniteError
-from querypose_jax.training.checkpoint import load_weights, named_leaves, newest_step
-from querypose_jax.training.config_json import check_same_run, model_hash, write_config
-from querypose_jax.training.disk import told_where
-from querypose_jax.training.distributed import together
+from querypose_jax.training.build import build
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
-from querypose_jax.training.one_run import one_run
-from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.preemption import Stop, never
-from querypose_jax.training.results import is_evaluated
-from querypose_jax.training.rotation import Checkpoints
-from querypose_jax.training.step import (
-    Metrics,
-    TrainState,
-    TrainStep,
-    all_finite,
-    init_state,
-    make_train_step,
-    shardings,
-)
+from querypose_jax.training.step import Metrics, all_finite
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
 
@@ -152,22 +143,6 @@ def train(
                 if stops:
                     break
     return state
-
-
-def build(config: ConfigDict) -> tuple[Mesh, nnx.GraphDef, TrainState, TrainStep]:
-    """The devices, the model's structure, a freshly drawn state where it belongs, and the step, not yet compiled.
-
-    Raises:
-        UserError: the devices are not there, or the batch does not split over them.
-    """
-    mesh = sharding.make_mesh(config.mesh)
-    sharding.check_batch_size(config.data.batch_size, mesh)
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    schedule = learning_rate(config.optimizer, config.train.num_steps)
-    graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer)
-    state = sharding.put(state, shardings(state, config.mesh.parameters, mesh))
-    train_step = make_train_step(graphdef, optimizer, schedule, mesh, config.mesh.parameters, config.train.seed)
-    return mesh, graphdef, state, train_step
 
 
 def open_log(config: ConfigDict, workdir: Path, step: int) -> MetricsLog:

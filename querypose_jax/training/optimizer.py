@@ -1,4 +1,4 @@
-"""AdamW as released: decoupled decay on everything, global-norm clipping, warm-up, ten times the rate for the flow."""
+"""AdamW: decoupled decay on everything, global-norm clipping, warm-up, rate factors by path."""
 
 import itertools
 from collections.abc import Sequence
@@ -52,8 +52,8 @@ def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
 def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
     """Clip, Adam, decay, rate; works on any pytree of float32 or float64 parameters.
 
-    Parameters whose path contains "flow" move `flow_factor` times as fast, those below "backbone" `backbone_factor`
-    times; as with PyTorch's parameter groups the factor scales their decay too.
+    Parameters whose path contains a text of `rate_factors` move that many times as fast; as with PyTorch's parameter
+    groups the factor scales their decay too.
     """
     adamw = optax.chain(
         clip_by_norm(config.clip_norm),
@@ -61,8 +61,7 @@ def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransfor
         optax.add_decayed_weights(config.weight_decay),
         optax.scale_by_learning_rate(learning_rate(config, num_steps)),
     )
-    factors = {"flow": config.flow_factor, "backbone": config.backbone_factor}
-    return optax.chain(with_vectors_joined(adamw), scale_by_path(factors))
+    return optax.chain(with_vectors_joined(adamw), scale_by_path(dict(config.rate_factors)))
 
 
 class Joined(NamedTuple):

@@ -3,58 +3,22 @@
 A step whose loss, gradients or running statistics are not finite changes nothing but the step number."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Int, PyTree
+from jaxtyping import Array, Bool, PyTree
 
+from querypose_jax.checkpoints.train_state import TrainState, shardings
+from querypose_jax.devices import sharding
 from querypose_jax.structures import Batch
-from querypose_jax.training import sharding
 from querypose_jax.training.optimizer import global_norm, join_vectors, summed
 
 Metrics = dict[str, Array]
 TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 Gradients = Callable[["TrainState", Batch], tuple[Array, dict[str, Array], nnx.State, nnx.State]]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class TrainState:
-    """All that changes in training. `shardings` says where it lives."""
-
-    step: Int[Array, ""]
-    """Steps done so far, those whose update was skipped included."""
-    params: nnx.State
-    """What the optimizer moves: the model's nnx.Param variables and nothing else."""
-    rest: nnx.State
-    """Running statistics and frozen weights."""
-    opt_state: optax.OptState
-
-    @property
-    def model(self) -> nnx.State:
-        """The model's whole state, as `nnx.merge(graphdef, state.model)` takes it."""
-        return nnx.merge_state(self.params, self.rest)
-
-
-def init_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> tuple[nnx.GraphDef, TrainState]:
-    """Takes a freshly built model apart; returns its structure and the state of step 0."""
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    params, rest = jax.tree.map(jnp.copy, (params, rest))  # initialisers may share arrays; donated ones must not
-    return graphdef, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params))
-
-
-def shardings(state: TrainState, rule: str, mesh: Mesh) -> TrainState:
-    """Where each array of a state (or its shape) lives under a rule of sharding.RULES."""
-    return TrainState(
-        step=sharding.replicated(mesh),
-        params=sharding.shardings(state.params, "parameters", rule, mesh),
-        rest=sharding.shardings(state.rest, "rest", rule, mesh),
-        opt_state=sharding.shardings(state.opt_state, "optimizer", rule, mesh),
-    )
 
 
 def make_gradients(graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated", seed: int = 0) -> Gradients:

@@ -17,7 +17,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 from kernels.roi_align.sampling import SAMPLES
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.layers.layouts import NameMap
@@ -143,7 +143,7 @@ def model_config(theirs: dict, dtype: str) -> tuple[ConfigDict, Skeleton]:
     for key, ours in (("strides", list(PYRAMID_STRIDES)), ("sampling", SAMPLES)):
         if theirs.get(key, ours) != ours:
             pytest.skip(f"{key} {theirs[key]}: this model has {ours}")
-    config = common.get_config().model
+    config = querypose.get_config().model
     config.dtype = dtype
     for key, ours in MODEL_KEYS.items():
         config[ours] = theirs[key]

@@ -1,0 +1,94 @@
+"""The verb eval: a checkpoint, or the state of a training run, on a split of the data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from input_pipeline.loader import eval_batches, open_split
+from querypose_jax.checkpoints.checkpoint import find_step, load_model
+from querypose_jax.checkpoints.results import evaluation_folder
+from querypose_jax.devices.distributed import process_share, together
+from querypose_jax.devices.preemption import never, stop_between
+from querypose_jax.devices.sharding import make_mesh, put_batch, replicated, whole
+from querypose_jax.evaluation import runner
+from querypose_jax.evaluation.coco import get_scorer
+from querypose_jax.evaluation.gather import gathering
+from querypose_jax.evaluation.report import tables
+from querypose_jax.evaluation.scoring import Scoring
+from querypose_jax.evaluation.submission import write_submission
+from querypose_jax.inference.predict import make_predict
+from querypose_jax.models.base import Wanted
+from querypose_jax.models.registry import abstract_model, family_of
+from querypose_jax.skeletons import get_skeleton
+
+MOST_SCORED = 20  # detections of a picture that COCO's keypoint protocol looks at
+
+Evaluate = Callable[[nnx.State, int], dict[str, float]]
+
+
+def evaluate(config: ConfigDict, workdir: Path, step: int | None = None) -> None:
+    """Evaluates one checkpoint, the newest by default.
+
+    Raises:
+        UserError: no such checkpoint, or data that cannot be read.
+    """
+    step = find_step(workdir, step)
+    evaluate_step = make_evaluate(config, workdir)
+    _, _, state = load_model(workdir, step, config, replicated(make_mesh(config.mesh)))
+    with together():
+        evaluate_step(state, step)
+
+
+def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = never) -> Evaluate:
+    """`evaluate(model state, step)`: writes into `evaluation_folder`, prints the table and where the pictures are.
+
+    A split without annotations gets the file for the server instead. Between two batches it raises preemption.Stopped
+    once `stop()` says so.
+    """
+    mesh = make_mesh(config.mesh)
+    graphdef, abstract = abstract_model(config)
+    rescorings = family_of(config).rescorings(config)
+    leaves_out = config.eval.prune and not config.eval.flip and not rescorings
+    leaves_out = leaves_out and nnx.merge(graphdef, abstract).leaves_out
+    wanted = Wanted(best=MOST_SCORED) if leaves_out else None
+    is_crowdpose = config.data.name == "crowdpose"
+    scoring = Scoring(is_crowdpose, rescorings, get_scorer(config.eval.scorer), are_all_there=not leaves_out)
+    split_name = config.eval.split or config.data.eval_split
+    split = open_split(config, split_name)
+    num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
+    skeleton = get_skeleton(config.data.skeleton)
+    predict = make_predict(graphdef, config.eval.flip)
+    drawn = {"num_drawn": config.eval.num_drawn, "draw_threshold": config.eval.draw_threshold}
+
+    def evaluate_step(state: nnx.State, step: int) -> dict[str, float]:
+        folder = evaluation_folder(config, workdir, step)
+        with jax.set_mesh(mesh):
+            state = whole(state, mesh)
+            find = gathering(lambda batch: predict(state, batch, wanted), mesh)
+            batches = stop_between(stop, eval_batches(config, split, shards=mesh.size, **process_share()))
+            given: Any = (lambda batch: find(put_batch(batch, mesh)), batches, split.ground_truth(), skeleton)
+            if split.is_labelled:
+                metrics = runner.evaluate(*given, folder, **drawn, num_pictures=num_pictures, scoring=scoring)
+            else:
+                _, detections = runner.detect(
+                    *given, runner.Drawing(folder, *drawn.values()), num_pictures=num_pictures
+                )
+                metrics = {}
+        if jax.process_index() == 0 and split.is_labelled:
+            report(folder, step, metrics)
+        elif jax.process_index() == 0:
+            path = write_submission(detections, folder, split_name, config.model.name)
+            tqdm.write(f"\nstep {step}: {path} is for the evaluation server")
+        return metrics
+
+    return evaluate_step
+
+
+def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
+    """Prints the tables of an evaluated step and where its pictures are."""
+    tqdm.write(f"\nstep {step}\n{tables(folder, metrics)}\npictures with predicted poses: {folder / 'pictures'}")
