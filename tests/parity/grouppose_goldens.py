@@ -7,8 +7,9 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.grouppose import defaults
+from querypose_jax.models.deformable.names import trunk_names
 from querypose_jax.models.grouppose.model import GroupPose
-from querypose_jax.models.grouppose.params import head_names, trunk_names
+from querypose_jax.models.grouppose.params import head_names
 from querypose_jax.skeletons import SKELETONS
 from tests.parity.deformable_goldens import filled
 from tests.parity.goldens import Golden
@@ -80,7 +81,7 @@ def build(config: ConfigDict, channels: list[int]) -> GroupPose:
         return GroupPose(config, nnx.Rngs(0))
     with pytest.MonkeyPatch.context() as patch:
         stand_in = MapsGiven(dict(zip(config.model.backbone.stages, channels, strict=True)))
-        patch.setattr("querypose_jax.models.grouppose.model.build_trunk", lambda *args, **kwargs: stand_in)
+        patch.setattr("querypose_jax.models.deformable.model.build_trunk", lambda *args, **kwargs: stand_in)
         return GroupPose(config, nnx.Rngs(0))
 
 
