@@ -16,11 +16,9 @@ BATCH = 16  # official; the authors: results depend on the learning rate and on 
 def get_config() -> ConfigDict:
     config = common.get_config()
 
-    config.model = ConfigDict(
+    config.model.update(
         dict(
             name="grouppose",
-            dtype="float32",  # compute: float32 | bfloat16; parameters, locations and losses stay float32
-            num_classes=1,  # of the data; the head has one column more, which is never positive
             num_queries=100,  # N: instances
             num_select=50,  # poses that are reported per picture
             dim=256,  # channels of tokens and queries
@@ -59,7 +57,7 @@ def get_config() -> ConfigDict:
     )
     config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host | device = on the device
 
-    config.data.batch_size = BATCH
+    config.data.update(recipe="detr", batch_size=BATCH)
     config.optimizer.update(
         learning_rate=1e-4,  # official, for batches of 16
         rate_factors=(("backbone", 0.1),),  # official

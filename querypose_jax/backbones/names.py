@@ -19,16 +19,28 @@ def backbone_names(config: ConfigDict, prefix: str = "backbone.") -> NameMap:
     Raises:
         UserError: a backbone that has no official counterpart.
     """
-    inner = f"{prefix}bottom_up."
+    pyramid = hrfpn_names(config.pyramid, prefix) if config.name == "hrnet" else fpn_names(prefix)
+    return prefixed(("trunk",), trunk_names(config, f"{prefix}bottom_up.")) | prefixed(("pyramid",), pyramid)
+
+
+def trunk_names(config: ConfigDict, prefix: str = "backbone.bottom_up.", used: Sequence[int] = (0, 1, 2, 3)) -> NameMap:
+    """Our path inside a trunk -> the names to which files of trunks, whoever wrote them, are translated.
+
+    Args:
+        config: `config.model.backbone`.
+        prefix: of the names.
+        used: stages of a swin that have a norm behind them.
+
+    Raises:
+        UserError: a trunk that has no official counterpart.
+    """
     if config.name == "resnet":
-        trunk, pyramid = resnet_names(config.depth, inner), fpn_names(prefix)
-    elif config.name == "hrnet":
-        trunk, pyramid = hrnet_names(inner), hrfpn_names(config.pyramid, prefix)
-    elif config.name == "swin":
-        trunk, pyramid = swin_names(config.size, inner), fpn_names(prefix)
-    else:
-        raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
-    return prefixed(("trunk",), trunk) | prefixed(("pyramid",), pyramid)
+        return resnet_names(config.depth, prefix)
+    if config.name == "hrnet":
+        return hrnet_names(prefix)
+    if config.name == "swin":
+        return swin_names(config.size, prefix, used)
+    raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
 
 
 def fpn_names(prefix: str) -> NameMap:

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from querypose_jax.backbones.backbone import normalise
-from querypose_jax.pictures import place_on_canvas
+from querypose_jax.recipes.canvas import place_on_canvas
 from tests.parity import goldens
 from tests.parity.deformable_goldens import batch, maps
 from tests.parity.goldens import Golden, assert_close

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from querypose_jax.backbones import names as backbones
 from querypose_jax.backbones.names import swin_names, torchvision_resnet_names
 from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import (
@@ -34,6 +35,12 @@ def trunk_names(config: ConfigDict) -> NameMap:
     if config.name == "swin":
         return prefixed(("backbone",), swin_names(config.size, "backbone.0.", config.stages))
     raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
+
+
+def canonical_trunk_names(config: ConfigDict) -> NameMap:
+    """The backbone alone, under the names to which files of trunks are translated; `config` is the whole one."""
+    backbone = config.model.backbone
+    return prefixed(("backbone",), backbones.trunk_names(backbone, used=backbone.stages))
 
 
 def copied(source: Source, copies: Sequence[str]) -> Source:

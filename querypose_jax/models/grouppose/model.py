@@ -62,7 +62,8 @@ class GroupPose(DeformableModel):
 
         with jax.named_scope("decoder"):
             x = self.first_queries(jax.lax.stop_gradient(chosen.content))
-            references, seen = [jax.lax.stop_gradient(with_centre(first_points))], []
+            references = [jax.lax.stop_gradient(with_centre(first_points))]
+            seen: list[Float[Array, "B N J C"]] = []
             for layer, head in zip(self.layers, self.point_heads, strict=True):
                 stopped = jax.lax.stop_gradient(references[-1])
                 places = on_maps(stopped, tokens)
