@@ -15,10 +15,10 @@ from querypose_jax.models.grouppose.criterion import match
 from querypose_jax.models.grouppose.params import head_names
 from querypose_jax.training.optimizer import global_norm, make_optimizer
 from tests.parity import goldens
-from tests.parity.deformable_goldens import batch, maps
+from tests.parity.deformable_goldens import batch, check_tokens, maps
 from tests.parity.goldens import Golden, assert_close, assert_same_indices, relative_l2
 from tests.parity.grouppose_goldens import by_key, grouppose, whole_config
-from tests.parity.test_grouppose_infer import EVERY_TOKEN, FULL, TINY, check_tokens, is_full
+from tests.parity.test_grouppose_infer import EVERY_TOKEN, FULL, TINY, is_full
 from tests.parity.test_head_train import official
 
 LOSSES = {"float32": 1e-5, "float64": 1e-6}  # relative
