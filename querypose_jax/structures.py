@@ -59,6 +59,10 @@ class Batch:
     """Class index from 0."""
     is_person: Bool[AnyArray, "B G"]
     """True for real rows, False for padding; real rows come first."""
+    loss_mask: Bool[AnyArray, "B _ _"] | None = None
+    """Cells at stride 4 where losses count; None: all."""
+    person_scale: Float[AnyArray, "B G"] | None = None
+    """Square root of width x height of the annotated box, network pixels; None where the family does not need it."""
     packing: Packing | None = field(default=None, metadata={"static": True})
     """Static row budget of a training batch; None stands for one shard with a row for every slot."""
 

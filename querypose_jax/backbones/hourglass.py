@@ -1,4 +1,4 @@
-"""Stacked hourglass of residual blocks (Newell et al. 2016 as in CornerNet and CenterNet, "Hourglass-104" with depth 5).
+"""Stacked hourglass of residual blocks (Newell et al. 2016, as in CornerNet and CenterNet; "Hourglass-104" at depth 5).
 
 Every hourglass halves the map `depth` times by strides, and adds what comes back at each resolution to what has stayed
 there. Everything trains, batch norm included.

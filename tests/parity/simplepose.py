@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.simplepose import defaults
+from querypose_jax.layers.initialisers import Keys
 from querypose_jax.models.simplepose.network import Network
 from querypose_jax.models.simplepose.params import official_names
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from tests.parity import goldens
+
+COMPILED_SOON = {"xla_backend_optimization_level": 0}  # a network that runs once: compiling is all that takes time
 
 
 def skeleton_group(names: Sequence[str], limbs: Sequence, sigmas: Sequence[float]) -> ConfigDict:
@@ -43,7 +47,7 @@ def experiment(theirs: dict, dtype: str) -> ConfigDict:
 def abstract_network(config: ConfigDict) -> Network:
     """The network with shapes in place of numbers."""
     skeleton, dtype = get_skeleton(config.data.skeleton), jnp.dtype(config.model.dtype)
-    return nnx.eval_shape(lambda: Network(config.model, skeleton, 0, dtype, nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: Network(config.model, skeleton, 0, dtype, Keys(jax.random.key(0))))
 
 
 def network_names(config: ConfigDict) -> goldens.NameMap:

@@ -1,5 +1,6 @@
 """SimplePose's maps and running statistics equal the reference, and so do the names and shapes of its parameters."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from querypose_jax.structures import Batch
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
 from tests.parity.simplepose import (
+    COMPILED_SOON,
     abstract_network,
     channels_first,
     experiment,
@@ -30,7 +32,6 @@ TOLERANCE = {  # relative to the largest value
     ("train", "float32"): 2e-4,
 }
 STATISTICS = {"float64": 1e-6, "float32": 1e-4}
-LARGE = 20_000_000  # bytes from which a network takes long to fill and compile
 
 
 def picture_batch(pictures: np.ndarray) -> Batch:
@@ -73,7 +74,7 @@ def test_maps_and_running_statistics_equal_reference(path, dtype, record_propert
     modes = [mode for mode in ("eval", "train") if f"{mode}_heatmaps" in golden]
     assert modes
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
     def run(state, batch):
         outputs = {}
         for mode in modes:
