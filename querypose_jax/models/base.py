@@ -1,11 +1,24 @@
 """What every pose model promises; the rest of the house knows a model by these four methods."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from querypose_jax.structures import Batch, Poses
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Wanted:
+    """Which poses of a picture must be there. A model may leave out the others: those are not valid then."""
+
+    best: int = field(default=0, metadata={"static": True})
+    """Only this many best scores (COCO keeps 20 detections of a picture); 0 = any number."""
+    threshold: float | Float[Array, ""] = 0.0
+    """Only scores from this one on."""
 
 
 class PoseModel(nnx.Module):
