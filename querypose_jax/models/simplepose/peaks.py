@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from querypose_jax.backbones.hourglass import STRIDE
+from querypose_jax.recipes.cubic import cubic_kernel
 
-CUBIC_A = -0.75  # OpenCV's and PyTorch's cubic kernel; JAX's own has -0.5
 OUTSIDE = 100_000.0  # pixels by which candidates that are too low are moved out of the picture, as released
+# Pixel 4i + p lies (p - 1.5) / 4 cells from the middle of cell i; weights of the cells i - 2 .. i + 2.
+PHASE_WEIGHTS = cubic_kernel((np.arange(STRIDE)[:, None] - 1.5) / STRIDE - np.arange(-2, 3))
 
 
 class Candidates(NamedTuple):
@@ -49,7 +51,7 @@ def is_peak(maps: Float[Array, "B K H W"]) -> Array:
 
 
 def enlarge(maps: Float[Array, "B K h w"]) -> Float[Array, "B K H W"]:
-    """Bicubic, four times as large; half-pixel centres, clamped border."""
+    """Bicubic (a = -0.75; JAX's own has -0.5), four times as large; half-pixel centres, clamped border."""
     return enlarge_axis(enlarge_axis(maps, 2), 3)
 
 
@@ -65,15 +67,3 @@ def enlarge_axis(maps: Float[Array, "B K _ _"], axis: int) -> Float[Array, "B K 
     ]
     shape = (*maps.shape[:axis], STRIDE * cells, *maps.shape[axis + 1 :])
     return jnp.stack(phases, axis + 1).reshape(shape)
-
-
-def cubic_kernel(distance: np.ndarray, a: float = CUBIC_A) -> np.ndarray:
-    """Keys' cubic kernel."""
-    d = np.abs(distance)
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * (d**3 - 5 * d**2 + 8 * d - 4)
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
-
-
-# Pixel 4i + p lies (p - 1.5) / 4 cells from the middle of cell i; weights of the cells i - 2 .. i + 2.
-PHASE_WEIGHTS = cubic_kernel((np.arange(STRIDE)[:, None] - 1.5) / STRIDE - np.arange(-2, 3))
