@@ -108,8 +108,9 @@ def get_config() -> ConfigDict:
             clip_norm=1.0,  # global L2 norm
             warmup_steps=1000,
             warmup_factor=0.01,  # learning rate factor at step 0
-            schedule="steps",  # steps | cosine
+            schedule="steps",  # steps | factors | cosine
             milestones=(110_000, 130_000),  # steps: x0.1 at each
+            factors=(),  # factors: of the learning rate from each milestone on
             final_factor=0.01,  # cosine: factor at the last step
         )
     )

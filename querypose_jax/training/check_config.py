@@ -28,7 +28,7 @@ NOT_NEGATIVE = (
 SHARES = ("data.flip", "data.crop", "eval.draw_threshold")  # from 0 to 1
 ASCENDING = ("data.row_ladder", "optimizer.milestones")
 ONE_OF = {
-    "optimizer.schedule": ("steps", "cosine"),
+    "optimizer.schedule": ("steps", "factors", "cosine"),
     "model.roi_align": ("auto", "gather", "dense", "triton"),
     "model.query_feedback": ("released", "none", "all"),
     "model.pose_query": ("part", "instance"),

@@ -20,23 +20,31 @@ CLIP_EPS = 1e-6  # added to the norm before dividing, as in PyTorch's clip_grad_
 def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
     """The learning rate of step t, t counted from 0.
 
-    Warm-up: factor warmup_factor * (1 - t/T) + t/T for t < T = warmup_steps. Then either "steps" (x0.1 from the step
-    equal to each milestone on, official) or "cosine" (from 1 at the end of the warm-up to final_factor at num_steps).
+    Warm-up: factor warmup_factor * (1 - t/T) + t/T for t < T = warmup_steps. Then "steps" (x0.1 from the step equal to
+    each milestone on, official), "factors" (from each milestone on its own of the `factors`, of the base rate) or
+    "cosine" (from 1 at the end of the warm-up to final_factor at num_steps).
 
     Args:
         config: the optimizer group of the configuration.
         num_steps: steps of the whole run (the end of the cosine).
 
     Raises:
-        UserError: unknown schedule.
+        UserError: unknown schedule, or factors that do not go with the milestones.
     """
-    if config.schedule not in ("steps", "cosine"):
-        raise UserError(f"optimizer.schedule is {config.schedule!r}; known: steps, cosine")
+    if config.schedule not in ("steps", "factors", "cosine"):
+        raise UserError(f"optimizer.schedule is {config.schedule!r}; known: steps, factors, cosine")
     milestones = tuple(config.milestones)
+    factors = tuple(config.get("factors", ()))  # older runs do not have the key
+    if config.schedule == "factors" and len(factors) != len(milestones):
+        raise UserError(f"optimizer.factors={factors!r} needs {len(milestones)} numbers: one per optimizer.milestones")
 
     def schedule(step: int | Array) -> Array:
         t = jnp.asarray(step).astype(jnp.result_type(float))  # float64 where x64 is enabled
-        if config.schedule == "steps":
+        if config.schedule == "factors":
+            factor = jnp.ones_like(t)
+            for milestone, value in zip(milestones, factors, strict=True):
+                factor = jnp.where(t >= milestone, value, factor)
+        elif config.schedule == "steps":
             factor = 0.1 ** sum(((t >= m).astype(t.dtype) for m in milestones), start=jnp.zeros_like(t))
         else:
             length = max(num_steps - config.warmup_steps, 1)  # a trial run may end inside the warm-up

@@ -9,6 +9,7 @@ import pytest
 from querypose_jax.models.simplepose.grouping import group
 from querypose_jax.skeletons import COCO, CROWDPOSE
 from tests.models import grouping_oracle
+from tests.parity.simplepose import COMPILED_SOON
 from tests.parity.test_simplepose_decode import limbs_of, rows_of
 
 CANDIDATES = 32
@@ -46,7 +47,7 @@ def scene(generator: np.random.Generator, skeleton, people: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
+@functools.partial(jax.jit, static_argnums=(1, 2), compiler_options=COMPILED_SOON)
 def group_jitted(limbs, skeleton, slots):
     return group(limbs, skeleton, slots, MAX_DISTANCE)
 

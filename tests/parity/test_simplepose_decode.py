@@ -124,6 +124,7 @@ def bilinear_everywhere(offsets):
     return bilinear(channels[..., None], x, y).reshape(*channels.shape[:2], height, width)
 
 
+@goldens.float32_is_slow
 def test_candidates_limbs_and_people_equal_reference(golden, dtype, record_property):
     config = decode_config(golden.meta)
     skeleton = nameless_skeleton(golden.meta["joints"], golden.meta["limbs"])

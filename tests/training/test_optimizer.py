@@ -46,10 +46,25 @@ def test_a_trial_run_may_end_inside_the_warm_up():
     np.testing.assert_allclose(learning_rate(config, 3)(45), 1e-3 * (0.01 * 0.5 + 0.5), rtol=1e-5)
 
 
+def test_factors_hold_from_their_milestones_on_and_may_go_up_again():
+    config = synthetic_tiny.get_config().optimizer
+    config.update(schedule="factors", milestones=(10, 20, 30), factors=(0.2, 1.0, 0.1), warmup_steps=0)
+    schedule = learning_rate(config, 40)
+    for step, factor in {0: 1, 9: 1, 10: 0.2, 19: 0.2, 20: 1, 29: 1, 30: 0.1, 39: 0.1}.items():
+        np.testing.assert_allclose(schedule(step), 1e-3 * factor, rtol=1e-6, err_msg=f"step {step}")
+
+
+def test_factors_without_their_milestones_are_one_line():
+    config = synthetic_tiny.get_config().optimizer
+    config.update(schedule="factors", milestones=(10, 20), factors=(0.2,))
+    with pytest.raises(UserError, match="optimizer.factors=\\(0.2,\\) needs 2 numbers"):
+        learning_rate(config, 50)
+
+
 def test_an_unknown_schedule_is_one_line():
     config = synthetic_tiny.get_config().optimizer
     config.schedule = "linear"
-    with pytest.raises(UserError, match="'linear'; known: steps, cosine"):
+    with pytest.raises(UserError, match="'linear'; known: steps, factors, cosine"):
         learning_rate(config, 50)
 
 
