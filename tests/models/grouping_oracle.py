@@ -37,12 +37,15 @@ def best_per_end(rows: np.ndarray, max_distance: float) -> list[np.ndarray]:
 def join(people: list, ends: list, rows: list, joints: int) -> list:
     """One kind of limb."""
     start, end = ends
-    marks = {}  # (person, limb) -> joints they share; -1 = solved
+    marks = {}  # (person, limb) -> joints they share, where they share any; -1 = solved
     improves = {}
+    wanted = [(row[6].item(), row[7].item()) for row in rows]
     for m, person in enumerate(people):
-        for r, row in enumerate(rows):
-            marks[m, r] = int(person[start, ID] == row[6]) + int(person[end, ID] == row[7])
-            improves[m, r] = row[SCORE] > person[start, LIMB_SCORE] or row[SCORE] > person[end, LIMB_SCORE]
+        first, second = person[start, ID].item(), person[end, ID].item()
+        for r, ids in enumerate(wanted):
+            if first == ids[0] or second == ids[1]:
+                marks[m, r] = int(first == ids[0]) + int(second == ids[1])
+                improves[m, r] = (rows[r][SCORE] > person[ends, LIMB_SCORE]).any()
     people = [person.copy() for person in people]
 
     def solve(shared: int, act) -> None:
@@ -67,7 +70,9 @@ def join(people: list, ends: list, rows: list, joints: int) -> list:
 
     solve(2, raise_score)
     solve(1, overwrite)
-    column = [sum(marks[m, r] for m in range(len(people))) for r in range(len(rows))]
+    column = [0] * len(rows)
+    for (_, r), mark in marks.items():
+        column[r] += mark
     people = merge(people)
     for r, row in enumerate(rows):
         if column[r] == 0:

@@ -104,7 +104,7 @@ def test_mirrored_maps_are_merged_and_enlarged(golden, dtype):
     @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
     def run(own, mirrored):
         maps = merge_mirrored(own, mirrored, *mirror(golden.meta))
-        return maps, enlarge(jnp.moveaxis(maps.heatmaps, -1, 1)), bilinear_everywhere(maps.offsets)
+        return maps, enlarge(maps.heatmaps), bilinear_everywhere(maps.offsets)
 
     for picture in range(len(golden.meta["pictures"])):
         maps, heatmaps, offsets = run(*views(golden, picture, dtype))

@@ -56,11 +56,12 @@ def picture_batch(pictures: np.ndarray) -> Batch:
 
 
 def network_files() -> list:
-    """Those of full-size networks, and float32 beside float64, are slow."""
+    """A small network with a scale head shows all there is in the fast tier; the others are slow."""
     marked = []
     for parameter in goldens.files("sp_network"):
         path = parameter.values[0]
-        slow = path is not None and goldens.metas()[path]["config"]["dims"][0] >= 128
+        theirs = goldens.metas()[path]["config"] if path else {"dims": [0], "scale_head": True}
+        slow = theirs["dims"][0] >= 128 or not theirs["scale_head"]
         marked.append(pytest.param(path, id=parameter.id, marks=[*parameter.marks, *[pytest.mark.slow] * slow]))
     return marked
 

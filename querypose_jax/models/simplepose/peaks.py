@@ -1,6 +1,6 @@
 """Candidate joints: the highest peaks of each heatmap at full resolution (arXiv 2107.03098, section III.D)."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from querypose_jax.backbones.hourglass import STRIDE
 from querypose_jax.recipes.cubic import cubic_kernel
 
 OUTSIDE = 100_000.0  # pixels by which candidates that are too low are moved out of the picture, as released
-# Pixel 4i + p lies (p - 1.5) / 4 cells from the middle of cell i; weights of the cells i - 2 .. i + 2.
-PHASE_WEIGHTS = cubic_kernel((np.arange(STRIDE)[:, None] - 1.5) / STRIDE - np.arange(-2, 3))
 
 
-class Candidates(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Candidates:
     """C candidates of each joint, best first; equal ones by index."""
 
     score: Float[Array, "B K C"]
@@ -27,7 +27,7 @@ class Candidates(NamedTuple):
 
 def find_candidates(heatmaps: Float[Array, "B h w K"], count: int, threshold: float) -> Candidates:
     """The `count` highest peaks of heatmaps at stride 4, enlarged to the size of the picture."""
-    return highest_peaks(enlarge(jnp.moveaxis(heatmaps, -1, 1)), count, threshold)
+    return highest_peaks(enlarge(heatmaps), count, threshold)
 
 
 def highest_peaks(maps: Float[Array, "B K H W"], count: int, threshold: float) -> Candidates:
@@ -50,20 +50,22 @@ def is_peak(maps: Float[Array, "B K H W"]) -> Array:
     return maps == highest
 
 
-def enlarge(maps: Float[Array, "B K h w"]) -> Float[Array, "B K H W"]:
-    """Bicubic (a = -0.75; JAX's own has -0.5), four times as large; half-pixel centres, clamped border."""
-    return enlarge_axis(enlarge_axis(maps, 2), 3)
+def enlarge(maps: Float[Array, "B h w K"]) -> Float[Array, "B K H W"]:
+    """Bicubic (a = -0.75; JAX's own has -0.5), four times as large; half-pixel centres, clamped border.
+
+    Two products with weights that are mostly zero: accelerators are fast at these, and XLA keeps their result, where it
+    would compute a sum of neighbours anew for each of the nine pixels that a peak is compared with.
+    """
+    height, width = (jnp.asarray(enlarging(cells), maps.dtype) for cells in maps.shape[1:3])
+    return jnp.einsum("Hh,bhwk,Ww->bkHW", height, maps, width, precision="highest")
 
 
-def enlarge_axis(maps: Float[Array, "B K _ _"], axis: int) -> Float[Array, "B K _ _"]:
-    """Four times as many cells along one axis: each of the four phases is a weighted sum of five neighbours."""
-    cells = maps.shape[axis]
-    padding = [(2, 2) if i == axis else (0, 0) for i in range(maps.ndim)]
-    padded = jnp.pad(maps, padding, mode="edge")
-    neighbours = [jax.lax.slice_in_dim(padded, tap, tap + cells, axis=axis) for tap in range(5)]
-    phases = [
-        sum(float(weight) * x for weight, x in zip(weights, neighbours, strict=True) if weight)
-        for weights in PHASE_WEIGHTS
-    ]
-    shape = (*maps.shape[:axis], STRIDE * cells, *maps.shape[axis + 1 :])
-    return jnp.stack(phases, axis + 1).reshape(shape)
+def enlarging(cells: int) -> np.ndarray:
+    """[4 cells, cells]: weights of the cells in each pixel of an axis that becomes four times as long."""
+    position = (np.arange(STRIDE * cells) + 0.5) / STRIDE - 0.5
+    first = np.floor(position).astype(int) - 1
+    weights = np.zeros((STRIDE * cells, cells))
+    for tap in range(4):
+        cell = first + tap
+        np.add.at(weights, (np.arange(STRIDE * cells), cell.clip(0, cells - 1)), cubic_kernel(position - cell))
+    return weights

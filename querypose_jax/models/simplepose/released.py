@@ -24,24 +24,21 @@ def hyper_parameters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | 
     """
     if not {"basenet.pre.0.conv.weight", "headnets.1.reg_convs.0.weight"} <= shapes.keys():
         return None
-    stacks = count(shapes, r"basenet\.cnvs\.\d+\.")
-    found = {"depth": 0, "dims": [], "mods": [], "stacks": stacks}
-    level = "basenet.kps.0"
+    dims, mods, level = [], [], "basenet.kps.0"
     while f"{level}.up1.0.conv1.weight" in shapes:
-        found["depth"] += 1
-        found["dims"].append(shapes[f"{level}.up1.0.conv1.weight"][0])
-        found["mods"].append(count(shapes, re.escape(f"{level}.up1") + BLOCK))
+        dims.append(shapes[f"{level}.up1.0.conv1.weight"][0])
+        mods.append(count(shapes, re.escape(f"{level}.up1") + BLOCK))
         inside = shapes[f"{level}.low1.0.conv1.weight"][0]
         level = f"{level}.low2"
-    found["dims"].append(inside)
-    found["mods"].append(count(shapes, re.escape(level) + BLOCK))
-    found |= {
-        "dims": tuple(found["dims"]),
-        "mods": tuple(found["mods"]),
+    found = {
+        "depth": len(dims),
+        "dims": (*dims, inside),
+        "mods": (*mods, count(shapes, re.escape(level) + BLOCK)),
         "stem_dim": shapes["basenet.pre.0.conv.weight"][0],
         "feature_dim": shapes["basenet.cnvs.0.conv.weight"][0],
+        "stacks": count(shapes, r"basenet\.cnvs\.\d+\."),
     }
-    keys = {f"model.backbone.{key}": value for key, value in found.items()}
+    keys: dict[str, Any] = {f"model.backbone.{key}": value for key, value in found.items()}
     keys["model.scale_head"] = "headnets.1.scale_convs.0.weight" in shapes
     joints, offsets = shapes["headnets.0.hp_convs.0.weight"][0], shapes["headnets.1.reg_convs.0.weight"][0]
     known = [name for name, s in SKELETONS.items() if (s.num_keypoints, 2 * len(s.limbs)) == (joints, offsets)]
