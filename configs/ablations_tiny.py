@@ -27,7 +27,7 @@ def get_config(variant: str = "default") -> ConfigDict:
     )
     config.data.update(
         max_people=1,
-        row_ladder=(8,),
+        people_ladder=(8,),
         short_sides=(96,),
         eval_short_side=96,
         longest_side=128,

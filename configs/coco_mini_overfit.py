@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
         largest_people=12,
         batch_size=4,
         max_people=16,
-        row_ladder=(16, 32, 48),
+        people_ladder=(16, 32, 48),
         flip=0.0,
         short_sides=(256,),
         eval_short_side=256,

@@ -16,11 +16,11 @@ measured; `--mode=plan` says what a TPU slice would hold.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 
 
 def get_config(variant: str = "full") -> ConfigDict:
-    config = common.get_config()
-    config.model.light = common.is_light(variant)
+    config = querypose.get_config()
+    config.model.light = querypose.is_light(variant)
     config.model.backbone.update(name="resnet", depth=50)
     return config

@@ -15,13 +15,13 @@ been measured; `--mode=plan` says what a TPU slice would hold.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 
 
 def get_config(variant: str = "full") -> ConfigDict:
-    config = common.get_config()
-    config.model.light = common.is_light(variant)
+    config = querypose.get_config()
+    config.model.light = querypose.is_light(variant)
     config.model.backbone.update(name="swin", size="L")
-    config.optimizer.milestones = (220_000, 260_000)
+    config.optimizer.milestones = ((220_000, 0.1), (260_000, 0.01))
     config.train.num_steps = 280_000
     return config

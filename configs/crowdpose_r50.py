@@ -13,12 +13,12 @@ been trained on CrowdPose here.
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 
 
 def get_config(variant: str = "full") -> ConfigDict:
-    config = common.get_config()
-    config.model.light = common.is_light(variant)
+    config = querypose.get_config()
+    config.model.light = querypose.is_light(variant)
     crowdpose_data(config)
     return config
 

@@ -5,11 +5,11 @@ python launch.py --config=configs/synthetic_tiny.py --workdir=runs/synthetic_tin
 
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 
 
 def get_config() -> ConfigDict:
-    config = common.get_config()
+    config = querypose.get_config()
 
     config.model.update(
         num_proposals=20,
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
         root="",
         batch_size=8,
         max_people=4,
-        row_ladder=(17, 24),
+        people_ladder=(17, 24),
         crop=0.0,
         short_sides=(160,),
         eval_short_side=160,
@@ -47,7 +47,7 @@ def get_config() -> ConfigDict:
 
     config.optimizer.update(
         learning_rate=1e-3,
-        flow_factor=1.0,
+        rate_factors=(("flow", 1.0), ("backbone", 1.0)),
         warmup_steps=90,
         schedule="cosine",
     )

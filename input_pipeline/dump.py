@@ -3,7 +3,7 @@
     python -m input_pipeline.dump --config=configs/X.py --output=DIR --steps=N [--first=S] [--shards=D]
     python -m input_pipeline.dump --config=configs/X.py --output=DIR --kind=eval [--shards=D]
 
-DIR gets one uncompressed npz per batch (the fields of `Batch` by name, `packing` as shards, rows),
+DIR gets one uncompressed npz per batch (the fields of `Batch` by name, `budget` as shards, people),
 ground_truth.json (COCO form) and dump.json. querypose_jax/training/dumped.py reads them. --config.a.b=value overrides.
 """
 
@@ -82,10 +82,10 @@ def write_dump(
 
 
 def batch_arrays(batch: Batch) -> dict[str, np.ndarray]:
-    """The fields of a batch as arrays; packing, where there is one, as int64 [2]: shards, rows."""
+    """The fields of a batch as arrays; budget, where there is one, as int64 [2]: shards, people."""
     arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    packing = arrays.pop("packing")
-    return arrays if packing is None else arrays | {"packing": np.array(packing, np.int64)}
+    budget = arrays.pop("budget")
+    return arrays if budget is None else arrays | {"budget": np.array(budget, np.int64)}
 
 
 if __name__ == "__main__":

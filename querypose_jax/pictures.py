@@ -1,7 +1,6 @@
-"""Pictures as files and arrays: reading, writing, the resize rule, the canvas. Pillow, as in the released code."""
+"""Pictures as files: reading and writing. Pillow, as in the released code."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
 
-CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
 LARGEST_PICTURE = 89_478_485  # pixels; Pillow's own limit, 256 MiB of RGB
 # The only formats that are opened. Pillow knows more, and hands some of them to other programs (EPS to Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -76,48 +74,3 @@ def write_jpeg(path: Path, picture: Image.Image) -> None:
     """Writes a picture as JPEG with full colour resolution, whole or not at all."""
     with whole_file(path) as temporary:
         picture.save(temporary, format="JPEG", quality=JPEG_QUALITY, subsampling=0)
-
-
-def resized_shape(height: int, width: int, short: int, longest: float) -> tuple[int, int]:
-    """Height and width after scaling the short side to `short` with the long side at most `longest`.
-
-    The rule of the released pipeline, rounding included: the short side becomes exactly `short`, the other one is
-    scaled as a float; if the larger exceeds the limit both shrink; then int(v + 0.5). In squares the width is the short
-    side. One pixel at least stays, which the release does not see to.
-    """
-    scale = short / min(height, width)
-    new_h, new_w = (short, scale * width) if height < width else (scale * height, short)
-    if max(new_h, new_w) > longest:
-        shrink = longest / max(new_h, new_w)
-        new_h, new_w = new_h * shrink, new_w * shrink
-    return max(int(new_h + 0.5), 1), max(int(new_w + 0.5), 1)
-
-
-def resize(picture: Image.Image, height: int, width: int) -> Image.Image:
-    """Bilinear on 8 bits; Pillow's filter is widened when shrinking (antialiased)."""
-    return picture.resize((width, height), Image.Resampling.BILINEAR)
-
-
-def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]], exact: bool = False) -> tuple[int, int]:
-    """The canvas (height, width in pixels) on which a resized picture is evaluated or predicted.
-
-    The smallest of `canvases` that holds it; its sides rounded up to 32 pixels where none does, or where `exact`
-    (config.eval.canvas="exact", the released protocol).
-    """
-    holding = [(h * w, h, w) for h, w in canvases if h >= height and w >= width]
-    if holding and not exact:
-        return min(holding)[1:]
-    return -(-height // CANVAS_STEP) * CANVAS_STEP, -(-width // CANVAS_STEP) * CANVAS_STEP
-
-
-def place_on_canvas(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:
-    """uint8 [height, width, 3] with the picture at the top left and zeros elsewhere."""
-    canvas = np.zeros((height, width, 3), np.uint8)
-    lay_on(canvas, picture)
-    return canvas
-
-
-def lay_on(canvas: np.ndarray, picture: np.ndarray | Image.Image) -> None:
-    """Writes a picture to the top left of a canvas, uint8 [H, W, 3]."""
-    pixels = np.asarray(picture)
-    canvas[: pixels.shape[0], : pixels.shape[1]] = pixels

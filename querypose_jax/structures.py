@@ -8,7 +8,7 @@ Shape legend, the same letters in every file:
     M         body parts
     G         people slots of a picture (real people first, then padding)
     S         stages of the cascade
-    D R       shards (devices) and packed rows of a shard, see `packing.py`
+    D R       shards (devices) and packed rows of a shard, see `models/querypose/packing.py`
 
 Coordinates are in *network pixels* (the picture after resizing, top left at the origin) inside the network
 and in *original pixels* (the picture in its file) outside of it. They change frame in two places only: in the input
@@ -27,11 +27,12 @@ FILLER_ID = -1  # image_id of a filler picture that completes a batch; its resul
 AnyArray = Array | ndarray
 
 
-class Packing(NamedTuple):
-    """How matched people are laid out in training: `rows` rows on each of `shards` shards (static, see packing.py)."""
+class PeopleBudget(NamedTuple):
+    """At most `people` people on each of `shards` equal parts of a training batch: static, known before it is
+    compiled. A family whose cost grows with people makes its arrays no longer than that."""
 
     shards: int
-    rows: int
+    people: int
 
 
 @jax.tree_util.register_dataclass
@@ -63,8 +64,8 @@ class Batch:
     """Cells at stride 4 where losses count; None: all."""
     person_scale: Float[AnyArray, "B G"] | None = None
     """Square root of width x height of the annotated box, network pixels; None where the family does not need it."""
-    packing: Packing | None = field(default=None, metadata={"static": True})
-    """Static row budget of a training batch; None stands for one shard with a row for every slot."""
+    budget: PeopleBudget | None = field(default=None, metadata={"static": True})
+    """None: every slot of every picture may hold somebody."""
 
 
 @jax.tree_util.register_dataclass
@@ -83,5 +84,5 @@ class Poses:
     keypoint_scores: Float[AnyArray, "*B N K"]
     spread: Float[AnyArray, "*B N K 2"] | None = None
     """Predicted scale of the error of x and y; None where a model does not tell."""
-    refined: Int[AnyArray, "*B"] | None = None
-    """Queries that pruning did not leave out; None: all."""
+    notes: dict[str, Float[AnyArray, "*B"]] | None = None
+    """What a model tells about its work on each picture, by name, such as how many queries it looked at."""

@@ -35,8 +35,8 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from querypose_jax.training.checkpoint import finished_steps, load_arrays, newest_step  # noqa: E402
-from querypose_jax.training.results import is_evaluated  # noqa: E402
+from querypose_jax.checkpoints.checkpoint import finished_steps, load_arrays, newest_step  # noqa: E402
+from querypose_jax.checkpoints.results import is_evaluated  # noqa: E402
 
 CHECKPOINT_EVERY, EVALUATE_EVERY, KEEP_LAST = 4, 12, 2
 KEEP = KEEP_LAST + 1  # the newest ones and the best

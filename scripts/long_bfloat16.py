@@ -24,7 +24,7 @@ def train(folder: Path, steps: int) -> int:
         sys.executable, "launch.py", "--config=configs/synthetic_tiny.py", f"--workdir={folder / 'run'}",
         f"--config.data.prepared={folder / 'data'}", "--config.model.dtype=bfloat16", "--config.data.batch_size=2",
         "--config.data.canvases=((64,96),)", "--config.data.short_sides=(64,)", "--config.data.longest_side=96",
-        "--config.data.eval_short_side=64", "--config.data.row_ladder=(6,)", "--config.matching.solver=device",
+        "--config.data.eval_short_side=64", "--config.data.people_ladder=(6,)", "--config.matching.solver=device",
         "--config.data.synthetic.height=64", "--config.data.synthetic.width=80",
         "--config.data.synthetic.train_pictures=500", "--config.data.synthetic.val_pictures=8",
         f"--config.train.num_steps={steps}", "--config.train.log_every=10", "--config.eval.num_drawn=0",

@@ -37,13 +37,13 @@ from PIL import Image  # noqa: E402
 
 import launch  # noqa: E402
 from configs import synthetic_tiny  # noqa: E402
+from querypose_jax.devices.process import prepare_process  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
 from querypose_jax.inference.video import Frame, write_video  # noqa: E402
 from querypose_jax.inference.video_files import predict_video  # noqa: E402
 from querypose_jax.memory import blocks_in_use, release_memory  # noqa: E402
 from querypose_jax.models.registry import build_model  # noqa: E402
 from querypose_jax.skeletons import get_skeleton  # noqa: E402
-from querypose_jax.training.process import prepare_process  # noqa: E402
 
 MEMORY_PERCENT_PER_HOUR, SLOWER, MORE_FILES = 2.0, 0.10, 0  # the limits
 WINDOW_S = 60

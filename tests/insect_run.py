@@ -9,7 +9,7 @@ def get_config():
     classes = config.model.num_classes
     config.model.update(small.model)
     config.model.num_classes = classes
-    config.data.update(batch_size=2, row_ladder=(8,), workers=1)
+    config.data.update(batch_size=2, people_ladder=(8,), workers=1)
     config.train.update(num_steps=3, log_every=1, checkpoint_every=3)
     config.eval.update(batch_size=2, num_drawn=2)
     config.optimizer.warmup_steps = 2

@@ -9,8 +9,8 @@ from flax import nnx
 from PIL import Image
 
 import launch
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import save_model
 from tests import tiny_run
 
 

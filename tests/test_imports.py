@@ -3,35 +3,35 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from querypose_jax.models.registry import HOMES
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("kernels", "configs", "input_pipeline", "querypose_jax")
 
-# Left to right: each level may import the ones before it (and itself).
 CONTRACTS = {"querypose_jax"} | {
     f"querypose_jax.{name}"
-    for name in ("command_line", "errors", "files", "memory", "structures", "skeletons", "packing", "pictures")
-}
-LEVELS = ["geometry", "layers", "backbones", "models"]
-TOP = {"training", "evaluation", "inference", "weights", "bench"}
-# Arrows between rooms of the top level, each with its reason.
-SIDEWAYS = {
-    ("evaluation", "querypose_jax.inference"),  # what is evaluated is what prediction predicts, draws and writes
-    ("inference", "querypose_jax.training.checkpoint"),  # the file that knows how a checkpoint looks
-    ("weights", "querypose_jax.training.checkpoint"),  # an import writes what training would have written
-    ("bench", "querypose_jax.training"),
-    ("bench", "querypose_jax.inference"),
-    ("bench", "querypose_jax.evaluation"),
-    ("bench", "querypose_jax.weights"),  # the peer gets our weights
-}
-KNOW_ORBAX = {"querypose_jax.training.checkpoint", "querypose_jax.training.rotation"}
+    for name in (
+        "budget", "checks", "command_line", "errors", "files", "memory", "pictures", "skeletons", "structures",
+    )
+}  # fmt: skip
+# Left to right: a room may import those before its own, and itself. Rooms of one place do not know each other.
+ROOMS = (
+    {"recipes"}, {"geometry"}, {"layers"}, {"backbones"}, {"models"}, {"configuration"}, {"devices"}, {"checkpoints"},
+    {"training", "planning", "weights"}, {"inference"}, {"evaluation"}, {"bench"}, {"runs"},
+)  # fmt: skip
+PLACE = {room: place for place, rooms in enumerate(ROOMS) for room in rooms}
+KNOW_INPUT_PIPELINE = {"bench", "runs"}
+KNOW_ORBAX = {"querypose_jax.checkpoints.checkpoint", "querypose_jax.checkpoints.rotation"}
 OUTSIDE = {
     "kernels": {"jax", "numpy", "scipy", "jaxtyping", "kernels"},
     "configs": {"ml_collections", "configs"},
 }
+FAMILIES = sorted(path.parent.name for path in (ROOT / "querypose_jax" / "models").glob("*/family.py"))
 
 
 def source_files() -> list[Path]:
@@ -66,28 +66,31 @@ def room(module: str) -> str:
     return "" if module in CONTRACTS else module.split(".")[1]
 
 
+def family(module: str) -> str | None:
+    """edpose of querypose_jax.models.edpose.model; None outside of the families' folders."""
+    parts = module.split(".")
+    return parts[2] if parts[:2] == ["querypose_jax", "models"] and len(parts) > 2 and parts[2] in FAMILIES else None
+
+
 def allowed(importer: str, imported: str) -> bool:
     """Whether a module of the house may import another one of the house."""
+    if family(imported) not in (None, family(importer)):
+        return False  # families are found by their names in the registry, which imports them when asked for
     if importer == "launch":
         return True
     if importer == "querypose_jax":  # exports lazily what its rooms offer
         return is_in(imported, "querypose_jax")
     if importer.split(".")[0] != "querypose_jax":  # kernels and configs: see OUTSIDE
-        return is_in(imported, "input_pipeline") or imported in CONTRACTS
+        return is_in(imported, "input_pipeline") or imported in CONTRACTS or is_in(imported, "querypose_jax.recipes")
+    here = room(importer)
     if is_in(imported, "kernels"):
-        return room(importer) not in ("", "geometry")
-    if is_in(importer, "querypose_jax.bench") and is_in(imported, "input_pipeline"):
-        return True  # it measures the pipeline
+        return here not in ("", "recipes", "geometry")
+    if is_in(imported, "input_pipeline"):
+        return here in KNOW_INPUT_PIPELINE
     if not is_in(imported, "querypose_jax"):
-        return False  # neither configs nor input_pipeline nor launch
-    here, there = room(importer), room(imported)
-    if here == there or there == "":
-        return True
-    if here in LEVELS:
-        return there in LEVELS[: LEVELS.index(here)]
-    if here in TOP:
-        return there in LEVELS or any(here == a and is_in(imported, b) for a, b in SIDEWAYS)
-    return False
+        return False  # neither configs nor launch
+    there = room(imported)
+    return there in (here, "") or (here != "" and PLACE[there] < PLACE[here])
 
 
 @pytest.mark.parametrize("path", source_files(), ids=module_name)
@@ -108,30 +111,45 @@ def test_imports_follow_the_arrows(path):
             assert importer in KNOW_ORBAX, f"{importer} imports {imported}"
 
 
-def test_no_model_imports_another():
-    models = ROOT / "querypose_jax" / "models"
-    for folder in (path for path in models.iterdir() if path.is_dir() and path.name != "__pycache__"):
-        for path in folder.rglob("*.py"):
-            for imported in imported_modules(path):
-                parts = imported.split(".")
-                if parts[:2] == ["querypose_jax", "models"] and len(parts) > 2 and (models / parts[2]).is_dir():
-                    assert parts[2] == folder.name, f"{module_name(path)} imports {imported}"
+def test_no_files_import_each_other_in_a_circle():
+    arrows = {
+        module_name(path): {name for name in imported_modules(path) if name.split(".")[0] in (*PACKAGES, "launch")}
+        for path in source_files()
+    }
+    arrows.pop("querypose_jax")  # its imports are for type checkers, or come when a name is asked for
+    with pytest.raises(CycleError):  # the rule itself
+        TopologicalSorter({"a": {"b"}, "b": {"c"}, "c": {"a"}}).prepare()
+    TopologicalSorter(arrows).prepare()  # raises CycleError, which shows the circle
+
+
+def test_rooms_and_families_are_those_that_there_are():
+    folders = {path.parent.name for path in (ROOT / "querypose_jax").glob("*/__init__.py")}
+    assert folders == set(PLACE)
+    assert set(FAMILIES) == set(HOMES) and FAMILIES
 
 
 @pytest.mark.parametrize(
     ("importer", "imported", "verdict"),
     [
         ("querypose_jax.models.querypose.model", "querypose_jax.layers.attention", True),
+        ("querypose_jax.models.querypose.model", "querypose_jax.models.base", True),
         ("querypose_jax.models.querypose.model", "kernels.roi_align", True),
         ("querypose_jax.layers.attention", "querypose_jax.models.registry", False),
         ("querypose_jax.structures", "querypose_jax.geometry.boxes", False),
+        ("querypose_jax.models.registry", "querypose_jax.models.querypose.family", False),
+        ("querypose_jax.weights.sources", "querypose_jax.models.querypose.params", False),
         ("querypose_jax.training.loop", "input_pipeline.loader", False),
-        ("querypose_jax.training.loop", "querypose_jax.evaluation.runner", False),
-        ("querypose_jax.inference.predictor", "querypose_jax.training.checkpoint", True),
-        ("querypose_jax.inference.predictor", "querypose_jax.training.loop", False),
+        ("querypose_jax.training.loop", "querypose_jax.planning.summary", False),
+        ("querypose_jax.training.loop", "querypose_jax.checkpoints.rotation", True),
+        ("querypose_jax.checkpoints.rotation", "querypose_jax.training.loop", False),
+        ("querypose_jax.inference.predictor", "querypose_jax.evaluation.runner", False),
+        ("querypose_jax.evaluation.runner", "querypose_jax.inference.results", True),
+        ("querypose_jax.runs.train", "input_pipeline.loader", True),
+        ("querypose_jax.runs.train", "configs.common", False),
         ("input_pipeline.loader", "querypose_jax.models.registry", False),
-        ("input_pipeline.loader", "querypose_jax.pictures", True),
-        ("launch", "input_pipeline.loader", True),
+        ("input_pipeline.loader", "querypose_jax.recipes.querypose", True),
+        ("launch", "querypose_jax.runs.train", True),
+        ("launch", "querypose_jax.models.querypose.model", False),
     ],
 )
 def test_the_rule_itself_tells_right_from_wrong(importer, imported, verdict):

@@ -14,9 +14,9 @@ from PIL import Image
 import launch
 from configs import coco_r50
 from querypose_jax import command_line
+from querypose_jax.checkpoints.checkpoint import save_model
+from querypose_jax.checkpoints.config_json import write_config
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import save_model
-from querypose_jax.training.config_json import write_config
 from tests import tiny_run
 
 ROOT = Path(__file__).parent.parent

@@ -13,8 +13,8 @@ from flax import nnx
 from PIL import Image
 
 import querypose_jax
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import save_model
 from tests import tiny_run
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from querypose_jax.pictures import PictureError, choose_canvas, place_on_canvas, read_picture, resized_shape
+from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.recipes.canvas import choose_canvas, place_on_canvas
+from querypose_jax.recipes.resize import resized_shape
 
 LADDER = ((512, 864), (608, 800), (864, 512), (1344, 1344))
 

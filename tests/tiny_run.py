@@ -10,7 +10,7 @@ def get_config():
         box_roi=4, pose_roi=4, flow_couplings=2, flow_dim=8, proposal_grid=(2, 2),
     )  # fmt: skip
     config.model.backbone.width = 16
-    config.data.update(batch_size=2, row_ladder=(8,), workers=1)
+    config.data.update(batch_size=2, people_ladder=(8,), workers=1)
     config.data.synthetic.update(train_pictures=12, val_pictures=4)
     config.optimizer.warmup_steps = 2
     config.train.update(num_steps=12, log_every=1, checkpoint_every=3)

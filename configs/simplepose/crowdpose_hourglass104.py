@@ -3,6 +3,9 @@
     python launch.py --config=configs/simplepose/crowdpose_hourglass104.py --workdir=runs/simplepose_crowdpose \
         --config.data.root=/path/to/crowdpose --config.init_from=/path/to/imported/coco_without_heads
 
+The start is the COCO checkpoint, imported with --config=configs/simplepose/crowdpose_hourglass104.py and
+--allow-missing=^headnets: the heads have other joints.
+
 Published, on test (height 640, mirrored maps merged): AP 65.2, AP50 85.9, AP75 69.5, easy 73.8, medium 66.2, hard 54.8.
 The published weights are those of epoch 190 of further runs at a rate of 2e-4 with
 --config.model.loss.offset_weight=1000. CrowdPose has no segmentations: losses count everywhere.

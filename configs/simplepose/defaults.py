@@ -20,11 +20,9 @@ COCO_SCHEDULE = (
 def get_config() -> ConfigDict:
     config = common.get_config()
 
-    config.model = ConfigDict(
+    config.model.update(
         dict(
             name="simplepose",
-            dtype="float32",  # compute: float32 | bfloat16; parameters stay float32
-            num_classes=1,  # of the data; the model knows people only
             scale_head=False,  # True: a third head predicts how large each joint is; not in the published models
         )
     )
@@ -73,13 +71,11 @@ def get_config() -> ConfigDict:
     )
 
     config.data.update(
-        batch_size=BATCH,
-        max_people=30,  # G
-        canvases=((512, 512),),  # one: the warp fills it
-        flip=0.5,  # probability of a mirrored picture
-    )
-    config.data.update(
         dict(
+            recipe="affine",
+            batch_size=BATCH,
+            max_people=30,  # G
+            canvases=((512, 512),),  # one: the warp fills it
             rotate=45.0,  # degrees to both sides
             scales=(0.5, 2.0),  # factor
             stretches=(0.95, 1.05),  # further factors of width and of height
@@ -95,11 +91,12 @@ def get_config() -> ConfigDict:
     )
 
     config.optimizer.update(
+        name="adam",
         learning_rate=5e-4,  # 1.25e-4 x 4 GPUs, official
         weight_decay=0.0,
-        clip_norm=1e9,  # nothing is clipped
+        clip_norm=0.0,  # nothing is clipped
         warmup_steps=0,
-        schedule="factors",
+        schedule="steps",
     )
     set_schedule(config, COCO_SCHEDULE, EPOCH)
     config.train.update(
@@ -112,5 +109,4 @@ def get_config() -> ConfigDict:
 
 def set_schedule(config: ConfigDict, schedule: tuple[tuple[int, float], ...], epoch: int) -> None:
     """From each of these epochs on the learning rate has its factor of the base rate; `epoch` is in steps."""
-    config.optimizer.milestones = tuple(first * epoch for first, _ in schedule)
-    config.optimizer.factors = tuple(factor for _, factor in schedule)
+    config.optimizer.milestones = tuple((first * epoch, factor) for first, factor in schedule)

@@ -10,6 +10,7 @@ backward pass.
 import itertools
 import tempfile
 import time
+from typing import Any
 
 import jax
 from flax import nnx
@@ -18,13 +19,18 @@ from ml_collections import ConfigDict
 from querypose_jax.bench.options import Options
 from querypose_jax.bench.timing import table
 from querypose_jax.bench.workload import drawn_batch
-from querypose_jax.models.querypose.pruning import COCO
-from querypose_jax.models.registry import build_model
+from querypose_jax.configuration.flat import flat
+from querypose_jax.devices import sharding
+from querypose_jax.models.base import Wanted
+from querypose_jax.models.registry import abstract_model
 from querypose_jax.skeletons import get_skeleton
-from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import abstract_model
-from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.training.build import abstract_state, new_step
+
+VARIANTS: dict[str, dict[str, Any]] = {  # those whose keys the configuration has
+    "training step, matching by callback": {"matching.solver": "callback", "model.remat": False},
+    "training step, matching by device": {"matching.solver": "device", "model.remat": False},
+    "training step, matching by device, model.remat": {"matching.solver": "device", "model.remat": True},
+}
 
 
 def run(config: ConfigDict, options: Options) -> str:
@@ -43,19 +49,17 @@ def programs(config: ConfigDict, options: Options):
     keypoints = get_skeleton(config.data.skeleton).num_keypoints
     graphdef, state = abstract_model(config)
     batch = shapes(drawn_batch(options.canvas, options.pictures, 1, keypoints))
-    for name, pruning in {"inference, all": None, "inference, pruned": COCO}.items():
-        yield name, jax.jit(lambda s, b, p=pruning: nnx.merge(graphdef, s).predict(b, p)), (state, batch)
+    for name, wanted in {"inference, all": None, "inference, 20 best": Wanted(best=20)}.items():
+        yield name, jax.jit(lambda s, b, w=wanted: nnx.merge(graphdef, s).predict(b, w)), (state, batch)
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    people = drawn_batch(options.canvas, options.pictures, options.people, keypoints, tuple(config.data.row_ladder))
-    for solver, remat in (("callback", False), ("device", False), ("device", True)):
-        config.matching.solver, config.model.remat = solver, remat
-        parts = jax.eval_shape(lambda: init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)[1])
-        graphdef = abstract_model(config)[0]
+    people = drawn_batch(options.canvas, options.pictures, options.people, keypoints, tuple(config.data.people_ladder))
+    for name, changes in VARIANTS.items():
+        if not changes.keys() <= flat(config).keys():
+            continue
+        config.update_from_flattened_dict(changes)
+        graphdef, parts = abstract_state(config)
         with jax.set_mesh(mesh):
-            step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, config.train.num_steps), mesh)
-            name = f"training step, matching by {solver}" + (", model.remat" if remat else "")
-            yield name, step, (parts, shapes(people))
+            yield name, new_step(config, graphdef, mesh), (parts, shapes(people))
 
 
 def shapes(batch):

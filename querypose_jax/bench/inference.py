@@ -17,19 +17,29 @@ from ml_collections import ConfigDict
 
 from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.bench.own_process import OwnProcess
-from querypose_jax.bench.peer import import_peer, peer_of_model
+from querypose_jax.bench.peers import about_peer, load_peer
 from querypose_jax.bench.report import report
 from querypose_jax.bench.timing import take_turns
 from querypose_jax.bench.workload import PEAK, drawn_batch, large_product
-from querypose_jax.models.querypose.pruning import COCO, Pruning
-from querypose_jax.models.registry import build_model
+from querypose_jax.checkpoints.checkpoint import load_model
+from querypose_jax.models.base import PoseModel, Wanted
+from querypose_jax.models.registry import build_model, family_of
+from querypose_jax.planning.flops import flops_by_part
 from querypose_jax.skeletons import get_skeleton
-from querypose_jax.structures import Batch
-from querypose_jax.training.checkpoint import load_model
-from querypose_jax.training.flops import flops_by_part
+from querypose_jax.structures import Batch, Poses
 
-FIXED = Pruning(chunk=30, most_chunks=1)
-ROWS: dict[str, Pruning | None] = {"all": None, "fixed k=30": FIXED, "exact on these weights": COCO}
+Predict = Callable[[PoseModel, Batch], Poses]
+EXACT = "exact on these weights"
+COCO = Wanted(best=20)
+
+
+def ways_to_predict(config: ConfigDict) -> dict[str, Predict]:
+    """Everything; what is worth a row for this family; what COCO's 20 detections of a picture need."""
+    return {
+        "all": lambda model, batch: model.predict(batch),
+        **family_of(config).ways_to_predict,
+        EXACT: lambda model, batch: model.predict(batch, COCO),
+    }
 
 
 def run(config: ConfigDict, options: Options) -> str:
@@ -38,23 +48,22 @@ def run(config: ConfigDict, options: Options) -> str:
     batch = drawn_batch(options.canvas, options.pictures, 1, get_skeleton(config.data.skeleton).num_keypoints)
     on_device = jax.device_put(batch)
     candidates, flops, notes = {}, {}, []
-    for name, pruning in ROWS.items():
-        predict = predict_of(graphdef, pruning)
+    for name, way in ways_to_predict(config).items():
+        predict = predict_of(graphdef, way)
         flops[name] = sum(flops_by_part(predict, state, on_device).values())
         candidates[name] = runner(jax.jit(predict).lower(state, on_device).compile(), state, on_device)
-    peer = import_peer(config.model.backbone)
-    if isinstance(peer, str):
-        notes.append(f"No peer: {peer}.")
+    missing, peer = about_peer(config)
+    if missing:
+        notes.append(f"No peer: {missing}.")
     else:
-        kernel = "torchvision" if peer.use_kernel_of_torchvision() else "plain PyTorch"
-        notes.append(f"The peer is torch {peer.torch.__version__} with RoIAlign of {kernel}.")
-        for way in options.peer_ways(config.model.dtype):
-            candidates[str(way)] = OwnProcess(peer_poses, config, options.workdir, batch, way)
-            middle, largest = difference(candidates, str(way))
-            notes.append(f"Keypoints differ from {way}, by {middle:.1e} pixels (median), {largest:.1e} at most.")
+        notes.append(f"The peer is {peer}.")
+        for peer_way in options.peer_ways(config.model.dtype):
+            candidates[str(peer_way)] = OwnProcess(peer_poses, config, options.workdir, batch, peer_way)
+            middle, largest = difference(candidates, str(peer_way))
+            notes.append(f"Keypoints differ from {peer_way}, by {middle:.1e} pixels (median), {largest:.1e} at most.")
     times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
-    ran = int(jax.device_get(candidates["exact on these weights"]()).valid.sum(1).max())
-    notes.append(f"exact on these weights: k = {ran} at most (valid results of a picture).")
+    ran = int(jax.device_get(candidates[EXACT]()).valid.sum(1).max())
+    notes.append(f"{EXACT}: k = {ran} at most (valid results of a picture).")
     size = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}"
     head = f"{jax.devices()[0].device_kind}, {config.model.dtype}, {size}"
     return "\n\n".join([head, report(times, flops), *notes])
@@ -67,9 +76,9 @@ def weights(config: ConfigDict, workdir: str | None) -> tuple[nnx.GraphDef, nnx.
     return nnx.split(build_model(config, rngs=nnx.Rngs(0)))
 
 
-def predict_of(graphdef: nnx.GraphDef, pruning: Pruning | None) -> Callable:
+def predict_of(graphdef: nnx.GraphDef, way: Predict) -> Callable:
     """`predict(state, batch) -> Poses` of a model taken apart, to be traced."""
-    return lambda state, batch: nnx.merge(graphdef, state).predict(batch, pruning)
+    return lambda state, batch: way(nnx.merge(graphdef, state), batch)
 
 
 def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
@@ -79,8 +88,7 @@ def runner(compiled: Callable, state: nnx.State, batch: Batch) -> Callable:
 
 def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch, way: PeerWay) -> Callable[[], np.ndarray]:
     """The peer with the same weights: `run() -> keypoints [B, N, K, 2]` of all queries."""
-    infer = peer_of_model(config, weights(config, workdir)[1]).inference(batch, way)
-    return lambda: np.stack([np.asarray(poses["keypoints"].float().cpu())[..., :2] for poses in infer()])
+    return load_peer(config, weights(config, workdir)[1]).inference(batch, way)
 
 
 def difference(candidates: dict[str, Callable], peer: str) -> tuple[float, float]:

@@ -17,10 +17,12 @@ from ml_collections import ConfigDict
 from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.bench.options import Options
-from querypose_jax.bench.peer import import_peer
+from querypose_jax.bench.peers.querypose import FILES, use_kernel_of_torchvision
+from querypose_jax.bench.peers.torch_peer import TorchPeer, peer_code, why_no_peer
 from querypose_jax.bench.timing import Times, ratio, table, take_turns
 
 CASES = {"7x7, P2..P5": (7, PYRAMID_STRIDES), "14x14, P2": (14, PYRAMID_STRIDES[:1])}
+QUERIES, CHANNELS = 100, 256  # of a QueryPose
 COPIED = 2**27  # bytes copied to measure memory
 
 
@@ -37,7 +39,7 @@ def run(config: ConfigDict, options: Options) -> str:
         floor = floor_seconds(pyramid, boxes, cells)
         rows += as_rows(case, take_turns(candidates, options.rounds), floor)
     head = ["case", "what", "floor ms", "median ms", "of floor", "of peer"]
-    count = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {config.model.num_proposals} boxes each"
+    count = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {QUERIES} boxes each"
     return f"{jax.devices()[0].device_kind}, {config.model.dtype}, {count}\n\n{table(head, rows)}"
 
 
@@ -46,16 +48,14 @@ def workload(config: ConfigDict, options: Options, strides) -> tuple[list, jax.A
     rng = np.random.default_rng(0)
     height, width = options.canvas
     pyramid = [
-        jnp.asarray(
-            rng.standard_normal((options.pictures, height // s, width // s, config.model.dim)), config.model.dtype
-        )
+        jnp.asarray(rng.standard_normal((options.pictures, height // s, width // s, CHANNELS)), config.model.dtype)
         for s in strides
     ]
-    count = options.pictures * config.model.num_proposals
+    count = options.pictures * QUERIES
     corner = rng.uniform(0, 0.7, (count, 2)) * (width, height)
     size = np.exp(rng.uniform(np.log(16), np.log(500), (count, 2)))
     boxes = jnp.asarray(np.concatenate([corner, corner + size], -1), jnp.float32)
-    return pyramid, boxes, jnp.repeat(jnp.arange(options.pictures), config.model.num_proposals)
+    return pyramid, boxes, jnp.repeat(jnp.arange(options.pictures), QUERIES)
 
 
 def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
@@ -73,12 +73,12 @@ def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
 
 def theirs(pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
     """torchvision's kernel on each box's own level where it is installed, else the peer's plain PyTorch."""
-    peer = import_peer()
-    if isinstance(peer, str):
+    if why_no_peer(*FILES):
         return {}
-    torch, head, device = peer.torch, peer.head, peer.device
+    peer, head = TorchPeer({}), peer_code(*FILES)[0]
+    torch, device = peer.torch, peer.device
     kind = torch.bfloat16 if pyramid[0].dtype == jnp.bfloat16 else torch.float32
-    peer.use_kernel_of_torchvision()
+    use_kernel_of_torchvision(head)
     levels = [
         torch.tensor(np.asarray(level, np.float32), device=device, dtype=kind).permute(0, 3, 1, 2).contiguous()
         for level in pyramid

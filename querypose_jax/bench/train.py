@@ -14,33 +14,28 @@ from ml_collections import ConfigDict
 
 from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.bench.own_process import OwnProcess
-from querypose_jax.bench.peer import import_peer, peer_of_model
+from querypose_jax.bench.peers import about_peer, load_peer
 from querypose_jax.bench.report import report
 from querypose_jax.bench.timing import take_turns
 from querypose_jax.bench.workload import PEAK, drawn_batch, large_product
+from querypose_jax.devices import sharding
 from querypose_jax.models.registry import build_model
+from querypose_jax.planning.flops import flops_by_part
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch
-from querypose_jax.training import sharding
-from querypose_jax.training.flops import flops_by_part
-from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.training.build import new_state, new_step
 
 
 def run(config: ConfigDict, options: Options) -> str:
     """Times our step and the peer's by turns; returns the table."""
     skeleton = get_skeleton(config.data.skeleton)
     batch = drawn_batch(
-        options.canvas, options.pictures, options.people, skeleton.num_keypoints, tuple(config.data.row_ladder)
+        options.canvas, options.pictures, options.people, skeleton.num_keypoints, tuple(config.data.people_ladder)
     )
-    model = build_model(config, rngs=nnx.Rngs(0))
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    schedule = learning_rate(config.optimizer, config.train.num_steps)
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
-    graphdef, state = init_state(model, optimizer)
-    del model
+    graphdef, state = new_state(config)
     with jax.set_mesh(mesh):
-        step = make_train_step(graphdef, optimizer, schedule, mesh)
+        step = new_step(config, graphdef, mesh)
         on_device = sharding.put_batch(batch, mesh)
         flops = sum(flops_by_part(step, state, on_device).values())
         held = [jax.device_put(state, sharding.replicated(mesh))]
@@ -52,11 +47,11 @@ def run(config: ConfigDict, options: Options) -> str:
 
         candidates: dict[str, Callable[[], object]] = {"training step": ours}
         notes = []
-        peer = import_peer(config.model.backbone)
-        if isinstance(peer, str):
-            notes.append(f"No peer: {peer}.")
+        missing, peer = about_peer(config)
+        if missing:
+            notes.append(f"No peer: {missing}.")
         else:
-            notes.append(f"The peer is torch {peer.torch.__version__}.")
+            notes.append(f"The peer is {peer}.")
             for way in options.peer_ways(config.model.dtype):
                 candidates[str(way)] = OwnProcess(peer_step, config, batch, way)
         times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
@@ -67,5 +62,5 @@ def run(config: ConfigDict, options: Options) -> str:
 
 def peer_step(config: ConfigDict, batch: Batch, way: PeerWay) -> Callable[[], float]:
     """The peer's training step, on weights like ours."""
-    peer = peer_of_model(config, nnx.state(build_model(config, rngs=nnx.Rngs(0))))
+    peer = load_peer(config, nnx.state(build_model(config, rngs=nnx.Rngs(config.train.seed))))
     return peer.training(batch, way)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from querypose_jax.packing import choose_packing
+from querypose_jax.budget import choose_budget
 from querypose_jax.structures import Batch
 
 PEAK = "one large matrix product"
@@ -14,7 +14,7 @@ PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # of the product that stand
 
 
 def drawn_batch(
-    canvas: tuple[int, int], pictures: int, people: int, keypoints: int, row_ladder: tuple[int, ...] | None = None
+    canvas: tuple[int, int], pictures: int, people: int, keypoints: int, people_ladder: tuple[int, ...] | None = None
 ) -> Batch:
     """Random pixels and `people` random people on each picture; numbers do not change what a step costs.
 
@@ -23,7 +23,7 @@ def drawn_batch(
         pictures: B.
         people: real people of each picture, G.
         keypoints: K.
-        row_ladder: training; None for inference.
+        people_ladder: training; None for inference.
     """
     rng = np.random.default_rng(0)
     height, width = canvas
@@ -44,7 +44,7 @@ def drawn_batch(
         area=(boxes[..., 2:] - boxes[..., :2]).prod(-1).astype(np.float32),
         label=np.zeros((pictures, people), np.int32),
         is_person=np.ones((pictures, people), bool),
-        packing=choose_packing(counts, 1, row_ladder) if row_ladder else None,
+        budget=choose_budget(counts, 1, people_ladder) if people_ladder else None,
     )
 
 

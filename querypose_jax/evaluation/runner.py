@@ -20,8 +20,7 @@ from querypose_jax.evaluation.scoring import Scoring, score
 from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.results import to_coco_results
-from querypose_jax.models.querypose.pruning import COCO
-from querypose_jax.pictures import resize, write_jpeg
+from querypose_jax.pictures import write_jpeg
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Batch, Poses
 
@@ -59,9 +58,8 @@ def evaluate(
         scoring: protocol, library and extra numbers; None: COCO's protocol by pycocotools.
 
     Returns:
-        "keypoint/AP", "box/AP" and so on, see `scoring.score`; with pruning the mean number of queries that the pose
-        stages ran for ("pruning/queries") and the share of pictures that needed more than the first chunk
-        ("pruning/widened").
+        "keypoint/AP", "box/AP" and so on, see `scoring.score`; and the mean over the pictures of what the model notes
+        about its work, under its names.
 
     Raises:
         UserError: a picture came twice, is not in the ground truth or is missing; nothing but drawings is written then.
@@ -69,15 +67,13 @@ def evaluate(
     how = scoring or Scoring()
     gallery = Gallery(ground_truth, skeleton, num_drawn, draw_threshold) if output_dir and num_drawn else None
     drawing = Drawing(output_dir, num_drawn, draw_threshold, gallery)
-    refined: list[int] = []
-    image_ids, detections = detect(predict, batches, ground_truth, skeleton, drawing, progress, num_pictures, refined)
+    notes: dict[str, list[float]] = {}
+    image_ids, detections = detect(predict, batches, ground_truth, skeleton, drawing, progress, num_pictures, notes)
     truth = restrict(ground_truth, image_ids)
 
     def compute() -> dict[str, float]:
         metrics = score(truth, detections, skeleton, how)
-        if refined:
-            metrics["pruning/queries"] = float(np.mean(refined))
-            metrics["pruning/widened"] = float(np.mean(np.array(refined) > COCO.chunk))
+        metrics |= {name: float(np.mean(values)) for name, values in notes.items()}
         if output_dir:
             write_json(output_dir / "detections.json", detections)
             by_area = with_box_area(truth) if how.is_crowdpose else truth
@@ -111,12 +107,12 @@ def detect(
     drawing: Drawing,
     progress: bool = True,
     num_pictures: int | None = None,
-    refined: list[int] | None = None,
+    notes: dict[str, list[float]] | None = None,
 ) -> tuple[list[int], list[dict]]:
     """The ids of all pictures, ascending, and their people as COCO results; arguments and errors as in `evaluate`.
 
     By picture id, inside a picture by query: ties between scores fall the same way whatever the batches were.
-    `refined` collects how many queries of each picture pruning left.
+    `notes` collects what the model notes about each picture.
     """
     category_ids = [category["id"] for category in ground_truth["categories"]]
     with_people = {person["image_id"] for person in ground_truth["annotations"]}
@@ -135,8 +131,8 @@ def detect(
                 if not (np.isfinite(one.scores).all() and np.isfinite(one.boxes).all()):  # NaN boxes are not valid
                     raise UserError(f"evaluation: the model gives NaN on picture {image_id}; take another checkpoint")
                 results[image_id] = to_coco_results(one, [image_id], category_ids)
-                if refined is not None and one.refined is not None:
-                    refined.append(int(one.refined[0]))
+                for name, values in ({} if notes is None else one.notes or {}).items():
+                    notes.setdefault(name, []).append(float(values[0]))
                 is_shown = b < own and drawn < drawing.most and (image_id in with_people or not with_people)
                 if drawing.folder and is_shown:
                     picture = draw_evaluated(batch, b, one, skeleton, drawing.threshold)
@@ -173,10 +169,16 @@ def draw_evaluated(batch: Batch, b: int, poses: Poses, skeleton: Skeleton, thres
 
 
 def original_picture(batch: Batch, b: int) -> Image.Image:
-    """Picture b of a batch at its original size."""
-    height, width = map(int, batch.valid_size[b])
-    pixels = Image.fromarray(np.asarray(batch.image[b])[:height, :width])
-    return resize(pixels, *map(int, batch.orig_size[b]))
+    """Picture b of a batch at its original size, from where on the canvas `inv_affine` says that it lies."""
+    height, width = map(int, batch.orig_size[b])
+    scale, offset = np.asarray(batch.inv_affine[b])[(0, 1), (0, 1)], np.asarray(batch.inv_affine[b])[:, 2]
+    corners = (np.array([(0, 0), (width, height)]) - offset) / scale
+    low, high = np.clip(corners, 0, np.asarray(batch.valid_size[b])[::-1])
+    left, top = np.floor(low).astype(int)
+    right, bottom = np.ceil(high).astype(int)
+    pixels = Image.fromarray(np.asarray(batch.image[b])[top:bottom, left:right])  # nothing of the border bleeds in
+    box = (*(low - (left, top)), *(high - (left, top)))
+    return pixels.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def _one_behind(

@@ -1,14 +1,12 @@
 """From detections to the numbers of an evaluation, by the protocol of the data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from querypose_jax.evaluation.coco import Scorer, box_metrics, get_scorer, keypoint_metrics
 from querypose_jax.evaluation.crowdpose import crowdpose_metrics, with_box_area
-from querypose_jax.evaluation.released_rescore import rescore_results
 from querypose_jax.skeletons import Skeleton
-
-RESCORED = "keypoint_released_rescore"  # kind of the numbers that have passed the released step
 
 
 class Scoring(NamedTuple):
@@ -16,21 +14,21 @@ class Scoring(NamedTuple):
 
     is_crowdpose: bool = False
     """CrowdPose's protocol instead of COCO's."""
-    released_rescore: bool = False
-    """Adds numbers after the released rescoring step, for comparison with published ones only."""
+    rescorings: Mapping[str, Callable[[Sequence[dict]], list[dict]]] = MappingProxyType({})
+    """Name -> what a release does to results before it scores them: more numbers, to compare with published ones."""
     scorer: Scorer = get_scorer()
-    is_pruned: bool = False
-    """Only what can be among the 20 best detections of a picture is there; boxes are scored among 100."""
+    are_all_there: bool = True
+    """False: only what can be among the 20 best detections of a picture, while boxes are scored among 100."""
 
 
 def score(ground_truth: dict, detections: Sequence[dict], skeleton: Skeleton, scoring: Scoring) -> dict[str, float]:
-    """keypoint/AP ..., box/AP ..., and keypoint_released_rescore/AP ... where wanted; see the two protocols."""
+    """keypoint/AP ..., box/AP ..., and NAME/AP ... of each rescoring; see the two protocols."""
     protocol: Callable = crowdpose_metrics if scoring.is_crowdpose else keypoint_metrics
     metrics = protocol(ground_truth, detections, skeleton, scoring.scorer)
     truth = with_box_area(ground_truth) if scoring.is_crowdpose else ground_truth
-    if not scoring.is_pruned:
+    if scoring.are_all_there:
         metrics |= box_metrics(truth, detections, scoring.scorer)
-    if scoring.released_rescore:
-        rescored = protocol(ground_truth, rescore_results(detections), skeleton, scoring.scorer)
-        metrics |= {name.replace("keypoint/", f"{RESCORED}/"): value for name, value in rescored.items()}
+    for kind, rescore in scoring.rescorings.items():
+        rescored = protocol(ground_truth, rescore(detections), skeleton, scoring.scorer)
+        metrics |= {name.replace("keypoint/", f"{kind}/"): value for name, value in rescored.items()}
     return metrics

@@ -3,26 +3,29 @@
 from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 from PIL import Image
 
-from querypose_jax.pictures import place_on_canvas, resize, resized_shape
+from querypose_jax.recipes.canvas import place_on_canvas
+from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.structures import FILLER_ID, Batch
 
 
 def inference_batch(
     pictures: Sequence[Image.Image],
     canvas: tuple[int, int],
-    short_side: int,
-    longest_side: int,
+    recipe: Recipe,
+    data: ConfigDict,
     num_keypoints: int,
     batch_size: int | None = None,
 ) -> Batch:
-    """Resizes RGB pictures and lays them on canvases; there are no people on them yet (G = 1, padding).
+    """Pictures as an evaluation would see them; there are no people on them yet (G = 1, padding).
 
     Args:
-        pictures: at least one; each must fit on the canvas after resizing.
+        pictures: RGB, at least one; each must fit on the canvas after resizing.
         canvas: height, width, network pixels.
-        short_side, longest_side: the resize rule of `resized_shape`, network pixels.
+        recipe: of `config.data`.
+        data: `config.data`, which the recipe reads.
         num_keypoints: K.
         batch_size: B; filler pictures (copies of the last one, image_id FILLER_ID) complete it. None: no fillers.
 
@@ -30,19 +33,17 @@ def inference_batch(
         A numpy Batch whose image_id counts the pictures from 0.
     """
     fillers = (batch_size or len(pictures)) - len(pictures)
-    orig = [(picture.height, picture.width) for picture in pictures]
-    valid = [resized_shape(*size, short_side, longest_side) for size in orig]
-    images = [place_on_canvas(resize(p, *size), *canvas) for p, size in zip(pictures, valid, strict=True)]
-    valid_size, orig_size = (np.array(sizes + sizes[-1:] * fillers, np.int32) for sizes in (valid, orig))
-    inv_affine = np.zeros((len(valid_size), 2, 3), np.float32)
-    inv_affine[:, (1, 0), (1, 0)] = orig_size / valid_size
+    sizes = np.array([(picture.height, picture.width) for picture in pictures])
+    geometry = recipe.rest_geometry(sizes, data)
+    images = [place_on_canvas(recipe.transform_picture(p, geometry.at(i)), *canvas) for i, p in enumerate(pictures)]
+    geometry = geometry.at(np.minimum(np.arange(len(pictures) + fillers), len(pictures) - 1))
     return Batch(
         image=np.stack(images + images[-1:] * fillers),
-        valid_size=valid_size,
-        orig_size=orig_size,
+        valid_size=geometry.final,
+        orig_size=geometry.original,
         image_id=np.array([*range(len(pictures)), *[FILLER_ID] * fillers], np.int32),
-        inv_affine=inv_affine,
-        **empty_people(len(valid_size), 1, num_keypoints),
+        inv_affine=recipe.inverse_affine(geometry),
+        **empty_people(len(pictures) + fillers, 1, num_keypoints),
     )
 
 

@@ -1,5 +1,7 @@
 """The figures of the paper on one's own pictures: where each part looks, and how poses are refined stage by stage."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,13 +10,15 @@ from flax import nnx
 from jaxtyping import Float
 from PIL import Image
 
+from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.panels import below_each_other, enlarge, heat, side_by_side
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
-from querypose_jax.models.querypose.explain import Explanation, explain
+from querypose_jax.models.family import Explanation
+from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
 
 CROP_SIDE = 200  # pixels of a person in the attention figure
@@ -35,17 +39,16 @@ def explain_picture(predictor: Predictor, source: PictureSource, threshold: floa
 
     Raises:
         PictureError: the picture cannot be read.
+        UserError: the model's family offers no such look.
     """
     name, picture = open_picture(source)
-    data = predictor.config.data
-    batch = inference_batch(
-        [picture],
-        predictor.canvas(picture.height, picture.width),
-        data.eval_short_side,
-        data.longest_side,
-        predictor.skeleton.num_keypoints,
-    )
-    inside = jax.device_get(_run(predictor.model, batch))
+    config = predictor.config
+    explain = family_of(config).explain
+    if explain is None:
+        raise UserError(f"explain_picture: models of the family {config.model.name!r} cannot be looked into")
+    canvas = predictor.canvas(picture.height, picture.width)
+    batch = inference_batch([picture], canvas, predictor.recipe, config.data, predictor.skeleton.num_keypoints)
+    inside = jax.device_get(_run(explain, predictor.model, batch))
     stages = [jax.tree.map(lambda field: field[0], stage) for stage in inside.stages]
     last = stages[-1]
     order = np.argsort(-last.scores, kind="stable")
@@ -87,8 +90,8 @@ def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
     return below_each_other(rows)
 
 
-@nnx.jit
-def _run(model: nnx.Module, batch: Batch) -> Explanation:
+@partial(nnx.jit, static_argnums=0)
+def _run(explain: Callable[[nnx.Module, Batch], Explanation], model: nnx.Module, batch: Batch) -> Explanation:
     return explain(model, batch)
 
 

@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
+from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
 from querypose_jax.inference.sources import PictureSource, is_many, list_pictures, open_pictures
 from querypose_jax.inference.video import is_video, open_video
-from querypose_jax.models.querypose.pruning import SERVING
-from querypose_jax.pictures import PictureError, choose_canvas, resized_shape
+from querypose_jax.models.base import Wanted
+from querypose_jax.models.registry import abstract_model
+from querypose_jax.pictures import PictureError
+from querypose_jax.recipes import get_recipe
+from querypose_jax.recipes.canvas import choose_canvas
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
 DEFAULT_THRESHOLD = 0.3  # score (class probability x mean joint score) from which a person is reported
@@ -36,13 +41,14 @@ class Predictor:
     def __init__(self, config: Any, graphdef: nnx.GraphDef, state: nnx.State, skeleton: Skeleton):
         """
         Args:
-            config: reads data.eval_short_side, data.longest_side, data.canvases, eval.batch_size and eval.canvas.
+            config: its groups data (recipe and what that reads, canvases) and eval (batch_size, canvas) are read.
             graphdef, state: a pose model, split by `nnx.split`.
             skeleton: the keypoints of the model.
         """
         self.config, self.skeleton = config, skeleton
+        self.recipe = get_recipe(config.data.recipe)
         self._graphdef, self._state = graphdef, state
-        self._predict = make_predict(graphdef, SERVING)
+        self._predict = make_predict(graphdef)
 
     @classmethod
     def from_checkpoint(
@@ -51,6 +57,7 @@ class Predictor:
         step: int | None = None,
         config: ConfigDict | None = None,
         dtype: str | None = None,
+        raw: bool = False,
     ) -> "Predictor":
         """Loads the model of a training run (or of imported weights).
 
@@ -59,16 +66,17 @@ class Predictor:
             step: which checkpoint; None stands for the newest.
             config: in place of the one in config.json, say with another eval.canvas.
             dtype: "bfloat16" computes with half the bytes, "float32" in full; None as the run was trained.
+            raw: of a run that averages its parameters, those without averaging.
 
         Raises:
             UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
         """
         # Imports orbax: slow, and only needed here.
-        from querypose_jax.training.checkpoint import abstract_model, load_model
+        from querypose_jax.checkpoints.checkpoint import load_model
 
         if dtype not in (None, *DTYPES):
             raise UserError(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        config, graphdef, state = load_model(Path(folder), step, config)
+        config, graphdef, state = load_model(Path(folder), step, config, raw=raw)
         if dtype is not None:  # parameters are float32 whatever the computation is
             config = config.copy_and_resolve_references()
             config.model.dtype = dtype
@@ -128,10 +136,8 @@ class Predictor:
         Raises:
             UserError: it cannot be read, or a package is missing.
         """
-        from querypose_jax.inference.video_files import predict_frames  # which imports this file
-
         with open_video(source) as video:
-            for _, prediction in predict_frames(self, video, threshold, track):
+            for _, prediction in predict_frames(self.stream, video, threshold, track):
                 yield prediction
 
     @property
@@ -168,18 +174,12 @@ class Predictor:
 
     def canvas(self, height: int, width: int) -> tuple[int, int]:
         """The canvas (height, width) on which a picture of this size is predicted."""
-        data = self.config.data
-        height, width = resized_shape(height, width, data.eval_short_side, data.longest_side)
-        return choose_canvas(height, width, data.canvases, exact=self.config.eval.canvas == "exact")
+        data, exact = self.config.data, self.config.eval.canvas == "exact"
+        size = self.recipe.rest_geometry(np.array([(height, width)]), data).final[0].tolist()
+        return choose_canvas(*size, data.canvases, self.recipe.canvas_step, exact)
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int], threshold: float) -> Any:
         """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""
-        batch = inference_batch(
-            pictures,
-            canvas,
-            self.config.data.eval_short_side,
-            self.config.data.longest_side,
-            self.skeleton.num_keypoints,
-            batch_size=1 if len(pictures) == 1 else self.config.eval.batch_size,
-        )
-        return jax.device_get(self._predict(self._state, batch, float(threshold)))
+        size = 1 if len(pictures) == 1 else self.config.eval.batch_size
+        batch = inference_batch(pictures, canvas, self.recipe, self.config.data, self.skeleton.num_keypoints, size)
+        return jax.device_get(self._predict(self._state, batch, Wanted(threshold=float(threshold))))

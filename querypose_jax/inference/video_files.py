@@ -1,8 +1,6 @@
 """Prediction from a video to a video with poses and to JSON Lines."""
 
 import json
-from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,10 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
+from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
-from querypose_jax.inference.video import Frame, Video, is_camera, open_video, write_video
+from querypose_jax.inference.video import Frame, is_camera, open_video, write_video
 
 
 def predict_video(
@@ -58,7 +57,7 @@ def predict_video(
         tqdm(total=video.num_frames, unit="frame", disable=not progress) as bar,
     ):
         try:
-            for frame, prediction in predict_frames(predictor, video, threshold, track):
+            for frame, prediction in predict_frames(predictor.stream, video, threshold, track):
                 writer.write(frame._replace(picture=prediction.draw()))
                 file.write(json.dumps(_line(frame, prediction)) + "\n")
                 count += 1
@@ -69,28 +68,6 @@ def predict_video(
         if not count:
             raise UserError(f"{source}: holds no frame that can be read")
     return count
-
-
-def predict_frames(
-    predictor: Predictor, video: Video, threshold: float = DEFAULT_THRESHOLD, track: bool = False
-) -> Iterator[tuple[Frame, Prediction]]:
-    """Each frame with its people, lazily; memory holds a few batches."""
-    waiting: deque[Frame] = deque()
-
-    def pictures() -> Iterator[Any]:
-        for frame in video.frames:
-            waiting.append(frame)
-            yield frame.picture
-
-    tracker = None
-    if track:
-        from querypose_jax.inference.tracking import Tracker  # imports an optional package
-
-        tracker = Tracker(video.rate, threshold)
-    for prediction in predictor.stream(pictures(), threshold):
-        if tracker:
-            prediction = prediction.with_tracks(tracker.update(prediction))
-        yield waiting.popleft(), prediction
 
 
 def _line(frame: Frame, prediction: Prediction) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from querypose_jax.errors import UserError
-from querypose_jax.structures import Batch, Packing
+from querypose_jax.structures import Batch, PeopleBudget
 
 
 def train_batches(folder: str | Path, start_step: int = 0) -> Iterator[Batch]:
@@ -62,5 +62,5 @@ def read_batch(path: Path) -> Batch:
     """One batch, numpy, as the loader yields it."""
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
-    packing = arrays.pop("packing", None)
-    return Batch(**arrays, packing=None if packing is None else Packing(*packing.tolist()))
+    budget = arrays.pop("budget", None)
+    return Batch(**arrays, budget=None if budget is None else PeopleBudget(*budget.tolist()))

@@ -13,13 +13,13 @@ import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from querypose_jax.checkpoints.config_json import read_config
+from querypose_jax.checkpoints.results import results_folder
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_text
 from querypose_jax.memory import release_memory
 from querypose_jax.pictures import read_picture
 from querypose_jax.structures import Batch
-from querypose_jax.training.config_json import read_config
-from querypose_jax.training.results import results_folder
 
 NAME = "metrics.jsonl"
 
@@ -104,12 +104,12 @@ class Compiling:
     @contextmanager
     def told(self, batch: Batch) -> Iterator[None]:
         """Use around the call that may compile; the first time it is a line, later it stands at the bar."""
-        shape = (batch.image.shape, batch.packing)
+        shape = (batch.image.shape, batch.budget)
         if shape in self.seen:
             yield
             return
-        rows = f", {batch.packing.rows} rows of people" if batch.packing else ""
-        what = "{} pictures of {}x{}".format(*batch.image.shape) + rows
+        people = f", up to {batch.budget.people} people" if batch.budget else ""
+        what = "{} pictures of {}x{}".format(*batch.image.shape) + people
         if not self.seen and not self.bar.disable:
             self.bar.write(f"compiling the training step for {what}; every other shape compiles when it first comes")
         self.seen.add(shape)

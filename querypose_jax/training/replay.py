@@ -15,13 +15,15 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
+from querypose_jax.checkpoints.checkpoint import load_before, named_leaves
+from querypose_jax.checkpoints.train_state import TrainState
+from querypose_jax.devices import sharding
 from querypose_jax.errors import UserError
 from querypose_jax.structures import Batch
-from querypose_jax.training import sharding
 from querypose_jax.training.bad_steps import last_bad_step
-from querypose_jax.training.checkpoint import load_before, named_leaves
-from querypose_jax.training.loop import build, first_state, next_batch
-from querypose_jax.training.step import Gradients, Metrics, TrainState, make_gradients
+from querypose_jax.training.build import build
+from querypose_jax.training.loop import first_state, next_batch
+from querypose_jax.training.step import Gradients, Metrics, make_gradients
 
 PARTS = ("parameters", "moments", "statistics", "gradients")
 Found = dict[str, tuple[int, int, float]]  # name -> numbers, of which not finite, the largest of the others

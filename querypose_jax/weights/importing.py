@@ -12,13 +12,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 import querypose_jax
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
-from querypose_jax.training.checkpoint import save_model
+from querypose_jax.models.family import OfficialWeights
 from querypose_jax.weights.formats import WeightsFile, read_weights
-from querypose_jax.weights.official import abstract, official_shapes, to_state
-from querypose_jax.weights.report import FULL_VERSION, MISSING, UNEXPECTED, Report, few, match
-from querypose_jax.weights.sources import TRUNK, Translated, architecture, hrnet_pyramid, translate
+from querypose_jax.weights.official import abstract, official_shapes, official_weights, to_state
+from querypose_jax.weights.report import MISSING, UNEXPECTED, Report, few, match
+from querypose_jax.weights.sources import TRUNK, architecture, is_whole, translate
 
 REPORT = "import.json"
 
@@ -68,42 +69,39 @@ def fit(
 ) -> tuple[nnx.State, Report, bool]:
     """The variables that the file fills, the report, and whether these are all variables of the model."""
     variables, names = abstract(config)
+    count = len(variables)
+    if not is_whole(file.tensors, source, config, official_shapes(variables, names)):
+        names = official_weights(config).trunk(config)
+        variables = {path: variable for path, variable in variables.items() if path in names}
     expected = official_shapes(variables, names)
-    found = translate(file.tensors, source, config.model.backbone.name, expected)
+    found = translate(file.tensors, source, config, expected)
     tensors, report = match(found, expected, allow)
     if report.problems:
-        raise UserError(f"{path}: {reason(file, found, expected, report, tensors)}")
+        raise UserError(f"{path}: {reason(file, expected, report, tensors, official_weights(config))}")
     if not tensors:
         raise UserError(f"{path}: none of its {len(file.tensors)} names is part of this model; is --source right?")
     state = to_state(checked(path, tensors), variables, names)
-    return state, report, len(nnx.to_flat_state(state)) == len(variables)
+    return state, report, len(nnx.to_flat_state(state)) == count
 
 
 def reason(
     file: WeightsFile,
-    found: Translated,
     expected: Mapping[str, tuple[int, ...]],
     report: Report,
     tensors: Mapping[str, np.ndarray],
+    weights: OfficialWeights,
 ) -> str:
     """One line on why a file does not fit: another trunk, another version, or the first names."""
     theirs = architecture(file.tensors)
     ours = architecture({name: np.broadcast_to(np.int8(0), shape) for name, shape in expected.items()})
     if theirs and theirs != ours:
         return f"these are weights of {theirs}, the config asks for {ours}; take the config of {theirs}"
-    pyramid = hrnet_pyramid(found.tensors)
-    if pyramid and hrnet_pyramid(expected) not in (None, pyramid):
-        return f"these are weights with HRNet's {pyramid} pyramid; add --config.model.backbone.pyramid={pyramid}"
+    missing, unexpected = (report.problems.get(kind, []) for kind in (MISSING, UNEXPECTED))
+    if why := weights.misfit(expected, missing, unexpected):
+        return why
     if not any(name.startswith(TRUNK) for name in tensors) and theirs is None:
         first = few(list(file.tensors))
         return f"no weights of {ours} in it, its names are {first}; is --source the right one?"
-    of_full = {name for name in expected if FULL_VERSION.search(name)}
-    if of_full and not found.of_trunk and of_full <= set(report.problems.get(MISSING, [])):
-        return "these are weights of the light version, the config asks for the full one; add --config.model.light=True"
-    if not of_full and any(FULL_VERSION.search(name) for name in report.problems.get(UNEXPECTED, [])):
-        return (
-            "these are weights of the full version, the config asks for the light one; add --config.model.light=False"
-        )
     return f"{report.problem()}; another config, or --allow-missing=PATTERN if that is as it should be"
 
 

@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import NameMap, Path
-from querypose_jax.models.querypose.params import official_names
-from querypose_jax.models.registry import build_model
-from querypose_jax.skeletons import get_skeleton
+from querypose_jax.models.family import OfficialWeights
+from querypose_jax.models.registry import abstract_model, family_of
 from querypose_jax.weights.report import match
 from querypose_jax.weights.sources import translate
 
@@ -29,7 +28,7 @@ def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.St
     """
     variables, names = abstract(config)
     expected = official_shapes(variables, names)
-    found = translate(state, "official", config.model.backbone.name, expected)
+    found = translate(state, "official", config, expected)
     tensors, report = match(found._replace(of_trunk=False), expected)
     if report.problems:
         raise UserError(f"{report.problem()}; is the config the right one?")
@@ -38,7 +37,7 @@ def from_official(state: Mapping[str, np.ndarray], config: ConfigDict) -> nnx.St
 
 def to_official(params: nnx.State, config: ConfigDict) -> dict[str, np.ndarray]:
     """The inverse of `from_official`, without the tensors that the released code never applies."""
-    names = official_names(config.model, get_skeleton(config.data.skeleton))
+    names = official_weights(config).names(config)
     state: dict[str, np.ndarray] = {}
     for path, leaf in nnx.to_flat_state(params):
         source = names[path]
@@ -48,9 +47,16 @@ def to_official(params: nnx.State, config: ConfigDict) -> dict[str, np.ndarray]:
 
 def abstract(config: ConfigDict) -> tuple[dict[Path, nnx.Variable], NameMap]:
     """Every variable of the model with its shape in place of a value, and where each comes from."""
-    state = nnx.state(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
-    names = official_names(config.model, get_skeleton(config.data.skeleton))
-    return dict(nnx.to_flat_state(state)), names
+    names = official_weights(config).names(config)
+    return dict(nnx.to_flat_state(abstract_model(config)[1])), names
+
+
+def official_weights(config: ConfigDict) -> OfficialWeights:
+    """What the family of a configuration says about released weights; UserError where it has none."""
+    weights = family_of(config).weights
+    if weights is None:
+        raise UserError(f"config.model.name={config.model.name!r}: the family has no released weights to exchange with")
+    return weights
 
 
 def official_shapes(variables: Mapping[Path, nnx.Variable], names: NameMap) -> dict[str, Shape]:

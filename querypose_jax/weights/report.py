@@ -7,13 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from querypose_jax.weights.bias_tables import SUFFIX, resize_table, window_of
+from querypose_jax.backbones.bias_tables import SUFFIX, resize_table, window_of
 from querypose_jax.weights.sources import TRUNK, Translated
-
-# The modules that only the full version has.
-FULL_VERSION = re.compile(
-    r"^head\.pose_head_series\.\d+\.(pose_decoder_inst_interact|inst_norm|norm2|linear1|linear2)\."
-)
 
 MISSING, UNEXPECTED, DIFFERING = "names are missing", "names are not part of this model", "shapes differ"
 

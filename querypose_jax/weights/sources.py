@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from querypose_jax.backbones.recognise import trunk_in_words
 from querypose_jax.errors import UserError
-from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED
+from querypose_jax.models.registry import family_of
 
 TRUNK = "backbone.bottom_up."
-FULL = ("backbone.", "head.", "criterion.", "init_proposal_", "part_query.")  # what names of a QueryPose begin with
 Rule = Callable[[str], str]
 
 
@@ -66,6 +67,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("timm", "resnet"): resnet_of_torchvision,
     ("torchvision", "swin"): swin_of_torchvision,
     ("timm", "swin"): swin_of_timm,
+    ("centernet", "hourglass"): as_it_is,
 }
 SOURCES = tuple(dict.fromkeys(source for source, _ in RULES))
 
@@ -74,6 +76,7 @@ UNUSED = {
     "resnet": re.compile(r"^(stem\.)?fc\.|\.num_batches_tracked$"),
     "hrnet": re.compile(r"^(final_layer|incre_modules|downsamp_modules|classifier)\.|\.num_batches_tracked$"),
     "swin": re.compile(r"^(norm|head)\.|\.attn_mask$|\.relative_position_index$"),
+    "hourglass": re.compile(r"^(hm|wh|hps|reg|hm_hp|hp_offset)\.|\.num_batches_tracked$"),
 }
 NOTHING = re.compile(r"(?!)")
 STAGE_NORMS = re.compile(r"^backbone\.bottom_up\.norm[0-3]\.")  # of detection; classifiers have one norm at the end
@@ -81,86 +84,69 @@ STAGE_NORMS = re.compile(r"^backbone\.bottom_up\.norm[0-3]\.")  # of detection; 
 LAST_FUSIONS = re.compile(r"^backbone\.bottom_up\.stage4\.2\.fuse_layers\.[123]\.")
 
 
-def rule_for(source: str, family: str, names: Collection[str]) -> Rule:
-    """How a source calls the trunk of a family; `names` are those of the file.
+def rule_for(source: str, trunk: str, names: Collection[str]) -> Rule:
+    """How a source calls a trunk (config.model.backbone.name); `names` are those of the file.
 
     Raises:
         UserError: this source has no such trunk.
     """
-    if (source, family) not in RULES:
-        known = ", ".join(source for source, other in RULES if other == family)
-        raise UserError(f"--source={source} has no weights for config.model.backbone.name={family!r}; use {known}")
-    rule = RULES[source, family]
+    if (source, trunk) not in RULES:
+        known = ", ".join(source for source, other in RULES if other == trunk)
+        raise UserError(f"--source={source} has no weights for config.model.backbone.name={trunk!r}; use {known}")
+    rule = RULES[source, trunk]
     if rule is swin_of_timm and any(name.startswith("layers.0.downsample.") for name in names):
         return as_it_is  # timm before 0.9, and Swin's authors
     return rule
 
 
-def translate(tensors: Mapping[str, np.ndarray], source: str, family: str, expected: Collection[str]) -> Translated:
+def is_whole(names: Collection[str], source: str, config: ConfigDict, expected: Collection[str]) -> bool:
+    """Whether a file's names are those of a released model, not of a trunk alone; `expected`: those of the model."""
+    beginnings = family_of(config).weights.prefixes
+    return source == "official" and any(name.startswith(beginnings) and name in expected for name in names)
+
+
+def translate(
+    tensors: Mapping[str, np.ndarray], source: str, config: ConfigDict, expected: Collection[str]
+) -> Translated:
     """The tensors of a file under official names.
 
     Args:
         tensors: name in the file -> array.
         source: one of SOURCES.
-        family: config.model.backbone.name.
+        config: of the model.
         expected: official names of the model.
 
     Raises:
         UserError: this source has no such trunk, or two names of the file mean the same.
     """
-    if source == "official" and any(name.startswith(FULL) and name in expected for name in tensors):
-        unused = [name for name in tensors if name not in expected and KNOWINGLY_UNUSED.search(name)]
+    official = family_of(config).weights
+    if is_whole(tensors, source, config, expected):
+        unused = [name for name in tensors if name not in expected and official.unused.search(name)]
         rest = {name: x for name, x in tensors.items() if name not in set(unused)}
         return Translated(rest, unused, of_trunk=False, may_miss=NOTHING)
-    rule = rule_for(source, family, tensors)
-    official: dict[str, str] = {}
+    trunk = config.model.backbone.name
+    rule = rule_for(source, trunk, tensors)
+    named: dict[str, str] = {}
     unused = []
     for name in tensors:
         short = name.removeprefix("backbone.").removeprefix("bottom_up.")
         of_pyramid = f"backbone.{short}" in expected
         ours = f"backbone.{short}" if of_pyramid else TRUNK + rule(short)
-        if ours not in expected and (UNUSED[family].search(short) or KNOWINGLY_UNUSED.search(ours)):
+        if ours not in expected and (UNUSED[trunk].search(short) or official.unused.search(ours)):
             unused.append(name)
-        elif ours in official:
-            raise UserError(f"{official[ours]} and {name} are both {ours}; leave one of them out of the file")
+        elif ours in named:
+            raise UserError(f"{named[ours]} and {name} are both {ours}; leave one of them out of the file")
         else:
-            official[ours] = name
-    renamed = {ours: tensors[name] for ours, name in official.items()}
+            named[ours] = name
+    renamed = {ours: tensors[name] for ours, name in named.items()}
     poses = source in ("hrnet", "official")
-    may_miss = {"swin": STAGE_NORMS, "hrnet": LAST_FUSIONS if poses else NOTHING}.get(family, NOTHING)
+    may_miss = {"swin": STAGE_NORMS, "hrnet": LAST_FUSIONS if poses else NOTHING}.get(trunk, NOTHING)
     return Translated(renamed, unused, of_trunk=True, may_miss=may_miss)
 
 
 def architecture(tensors: Mapping[str, np.ndarray]) -> str | None:
     """The trunk in a file of any source, in words such as HRNet-W32; None for one that is not known."""
     for rule in (as_it_is, resnet_of_torchvision, swin_of_torchvision):
-        if found := trunk({rule(name.split("bottom_up.")[-1]): x.shape for name, x in tensors.items()}):
+        if found := trunk_in_words({rule(name.split("bottom_up.")[-1]): x.shape for name, x in tensors.items()}):
             return found
-    return None
-
-
-def hrnet_pyramid(names: Collection[str]) -> str | None:
-    """Which of the two pyramids of HRNet official names belong to, as in config.model.backbone.pyramid."""
-    if "backbone.lateral_conv.1.weight" in names:
-        return "v1"
-    return "plain" if "backbone.fpn_conv.0.weight" in names else None
-
-
-def trunk(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """The trunk that has these names (below `backbone.bottom_up.`) and shapes, in words."""
-
-    def blocks(pattern: str) -> int:
-        return len({m[0] for m in map(re.compile(pattern).match, shapes) if m})
-
-    if "stage4.0.branches.0.0.conv1.weight" in shapes:
-        return f"HRNet-W{shapes['stage4.0.branches.0.0.conv1.weight'][0]}"
-    if "patch_embed.proj.weight" in shapes and "layers.0.blocks.0.norm1.weight" in shapes:
-        size = shapes["patch_embed.proj.weight"][0], blocks(r"layers\.2\.blocks\.\d+\.")
-        known = {(96, 6): "T", (96, 18): "S", (128, 18): "B", (192, 18): "L"}
-        return f"Swin-{known.get(size, 'x'.join(map(str, size)))}"
-    if "res4.0.conv1.weight" in shapes:
-        if "res4.0.conv3.weight" not in shapes:
-            return "ResNet-18 or -34"
-        depth = {6: "50", 23: "101", 36: "152"}.get(blocks(r"res4\.\d+\."), "?")
-        return f"ResNet-{depth}"
     return None

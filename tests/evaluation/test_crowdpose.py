@@ -9,6 +9,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.evaluation.coco import keypoint_metrics, metrics_table
 from querypose_jax.evaluation.crowdpose import crowdpose_metrics
 from querypose_jax.evaluation.scoring import Scoring, score
+from querypose_jax.models.querypose.released_rescore import rescore_results
 from querypose_jax.skeletons import CROWDPOSE
 
 K = CROWDPOSE.num_keypoints
@@ -93,7 +94,12 @@ def test_released_numbers_have_a_name_of_their_own_and_leave_the_headline_alone(
     boxes = [{"bbox": [20, 20, 100, 100]}, {"bbox": [10, 30, 90, 90], "score": 0.2}]
     detections = [d | b for d in found(ground_truth, (0, 3)) for b in boxes]
     plain = score(ground_truth, detections, CROWDPOSE, Scoring(is_crowdpose=True))
-    both = score(ground_truth, detections, CROWDPOSE, Scoring(is_crowdpose=True, released_rescore=True))
+    both = score(
+        ground_truth,
+        detections,
+        CROWDPOSE,
+        Scoring(is_crowdpose=True, rescorings={"keypoint_released_rescore": rescore_results}),
+    )
     assert {name: both[name] for name in plain} == plain
     extra = set(both) - set(plain)
     assert extra == {name.replace("keypoint/", "keypoint_released_rescore/") for name in plain if "keypoint/" in name}

@@ -4,11 +4,11 @@ import pytest
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
+from querypose_jax.devices.sharding import make_mesh, put_batch
 from querypose_jax.errors import UserError
 from querypose_jax.evaluation import gather
 from querypose_jax.evaluation.runner import evaluate
 from querypose_jax.skeletons import COCO
-from querypose_jax.training.sharding import make_mesh, put_batch
 from tests.evaluation.test_runner import IDS, batch_of, batches, perfect, truth
 
 

@@ -13,7 +13,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.inference.export import export_model
 from querypose_jax.inference.exported import network_size, resize
 from querypose_jax.inference.predictor import Predictor
-from querypose_jax.pictures import resized_shape
+from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import COCO
 from tests.models.small_model import small_config, small_model
 

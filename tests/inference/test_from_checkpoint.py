@@ -9,11 +9,11 @@ from flax import nnx
 from PIL import Image
 
 from configs import synthetic_tiny
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.errors import UserError
 from querypose_jax.inference.files import predict_files
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import save_model
 
 
 @pytest.fixture(scope="module")

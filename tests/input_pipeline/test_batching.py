@@ -1,18 +1,17 @@
 """The plan of a step: draws by sample, every picture once per epoch, one canvas per batch, balanced people."""
 
-import dataclasses
 import itertools
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from configs import common
+from configs import querypose
 from input_pipeline import batching
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import CANVAS_STEP
+from querypose_jax.recipes.querypose import CANVAS_STEP, RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +23,11 @@ def annotations():
 
 @pytest.fixture
 def config():
-    config = common.get_config()
+    config = querypose.get_config()
     config.data.update(
         batch_size=8, block_batches=5, max_people=3, crop_short_sides=(64,), crop_sides=(40, 60), short_sides=(64, 96),
-        longest_side=200, row_ladder=(4, 8, 16, 32), canvases=((96, 128), (96, 224), (128, 96), (224, 96), (224, 224)),
+        longest_side=200, people_ladder=(4, 8, 16, 32),
+        canvases=((96, 128), (96, 224), (128, 96), (224, 96), (224, 224)),
     )  # fmt: skip
     return config
 
@@ -41,10 +41,10 @@ def samples_of(plans):
 
 
 def test_an_epoch_holds_every_usable_picture_once(annotations):
-    is_target = annotations.is_target.copy()
+    is_target = np.ones(len(annotations.bbox), bool)
     is_target[annotations.start[7] : annotations.start[8]] = False  # picture 7 has crowds only
     usable = sorted(set(range(50)) - {7})
-    index = dataclasses.replace(annotations, is_target=is_target)
+    index = batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False)
     rows = batching.stream_rows(index, seed=3, first=0, count=49 * 3).reshape(3, 49)
     assert [sorted(epoch) for epoch in rows.tolist()] == [usable] * 3
     assert (rows[0] != rows[1]).any()
@@ -53,18 +53,27 @@ def test_an_epoch_holds_every_usable_picture_once(annotations):
 
 
 def test_nobody_to_train_on_is_one_clear_line(annotations):
-    index = dataclasses.replace(annotations, is_target=np.zeros_like(annotations.is_target))
     with pytest.raises(UserError, match="no picture of the training split has a person"):
-        batching.stream_rows(index, 0, 0, 10)
+        batching.usable_rows(annotations, RECIPE, np.zeros(len(annotations.bbox), bool), keep_empty=True)
+
+
+def test_pictures_without_people_are_used_where_they_are_wanted(annotations):
+    is_target = annotations.picture_of_object != 7
+    assert 7 not in batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False)
+    assert batching.usable_rows(annotations, RECIPE, is_target, keep_empty=True).tolist() == list(range(50))
 
 
 def test_draws_depend_on_seed_and_sample_alone():
-    whole = batching.sample_uniform(9, 0, 64)
-    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5), whole[17:22])
-    assert (batching.sample_uniform(10, 0, 64) != whole).all()
+    whole = batching.sample_uniform(9, 0, 64, 8)
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 8), whole[17:22])
+    assert (batching.sample_uniform(10, 0, 64, 8) != whole).all()
     assert 0 <= whole.min() < 0.05
     assert 0.95 < whole.max() < 1
-    assert abs(np.corrcoef(batching.sample_uniform(9, 0, 5000).T) - np.eye(8)).max() < 0.06
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 7), whole[17:22, :7])
+    many = batching.sample_uniform(9, 0, 64, 19)
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 19), many[17:22])
+    assert len(np.unique(many)) == many.size, "no number is drawn twice"
+    assert abs(np.corrcoef(batching.sample_uniform(9, 0, 5000, 8).T) - np.eye(8)).max() < 0.06
 
 
 def test_regrouping_changes_neither_samples_nor_their_draws(annotations, config):
@@ -98,9 +107,9 @@ def test_no_picture_is_lost_and_leftovers_meet_on_small_canvases():
 def test_row_budget_holds_the_people_of_every_shard(annotations, config):
     for planned in batching.plan_block(annotations, config, 4, 2):
         people = planned.samples.targets.people[planned.members].reshape(4, -1).sum(1)
-        assert planned.packing.shards == 4
-        assert people.max() <= planned.packing.rows
-        assert planned.packing.rows in config.data.row_ladder
+        assert planned.budget.shards == 4
+        assert people.max() <= planned.budget.people
+        assert planned.budget.people in config.data.people_ladder
 
 
 def test_plan_but_its_packing_does_not_depend_on_the_number_of_devices(annotations, config):
@@ -154,6 +163,6 @@ def test_a_batch_that_does_not_split_over_the_devices_is_one_clear_line(annotati
         batching.TrainPlan(annotations, config, 3)
 
 
-@pytest.mark.parametrize("canvas", common.get_config().data.canvases)
+@pytest.mark.parametrize("canvas", querypose.get_config().data.canvases)
 def test_default_canvases_are_multiples_of_the_coarsest_stride(canvas):
     assert all(side % CANVAS_STEP == 0 for side in canvas)

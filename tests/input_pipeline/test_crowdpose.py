@@ -91,7 +91,7 @@ def test_the_same_annotation_in_train_and_val_is_one_line(tmp_path):
 @pytest.mark.slow
 def test_real_pictures_go_through_builder_a_training_step_and_evaluation(tmp_path, capsys):
     import launch
-    from querypose_jax.training.config_json import write_config
+    from querypose_jax.checkpoints.config_json import write_config
 
     root = tmp_path / "crowdpose"
     shutil.copytree(REAL, root)
@@ -100,7 +100,7 @@ def test_real_pictures_go_through_builder_a_training_step_and_evaluation(tmp_pat
     config.train.update(num_steps=1, log_every=1)
     config.eval.released_rescore = True
     write_config(tmp_path, config)
-    source = "from pathlib import Path\nfrom querypose_jax.training.config_json import read_config\n"
+    source = "from pathlib import Path\nfrom querypose_jax.checkpoints.config_json import read_config\n"
     source += f"get_config = lambda: read_config(Path({str(tmp_path)!r}))\n"
     (tmp_path / "run.py").write_text(source)
     assert launch.main(["launch.py", f"--config={tmp_path}/run.py", f"--workdir={tmp_path}/run"]) == 0

@@ -7,10 +7,10 @@ import pytest
 
 from configs import custom_example
 from input_pipeline import check, loader
+from querypose_jax.checkpoints.config_json import read_config, write_config
+from querypose_jax.configuration.check_config import check_config
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import get_skeleton
-from querypose_jax.training.check_config import check_config
-from querypose_jax.training.config_json import read_config, write_config
 from tests.insects import write_insects
 
 

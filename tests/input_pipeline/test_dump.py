@@ -14,9 +14,9 @@ from querypose_jax.training import dumped
 
 
 def assert_equal(found, expected):
-    assert found.packing == expected.packing
+    assert found.budget == expected.budget
     for field in dataclasses.fields(expected):
-        if field.name != "packing":
+        if field.name != "budget":
             a, b = getattr(found, field.name), getattr(expected, field.name)
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)

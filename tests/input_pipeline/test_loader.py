@@ -18,14 +18,15 @@ from pycocotools.coco import COCO as CocoApi
 from input_pipeline import loader, people, schema
 from input_pipeline.synthetic import encode
 from querypose_jax.errors import UserError
-from querypose_jax.pictures import PictureError, read_picture, resize
+from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.recipes.resize import resize
 from querypose_jax.structures import FILLER_ID
 
 STEPS, RESTART = 50, 20
 
 
 def fields(batch) -> dict:
-    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "packing"}
+    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "budget"}
 
 
 def as_bytes(batch) -> dict:
@@ -51,13 +52,13 @@ def test_50_steps_are_the_same_bytes_from_one_host_two_hosts_and_after_a_restart
     restarted = loader.train_batches(config, split, start_step=RESTART, shards=4)
     for expected, found in zip(whole[RESTART:], take(restarted, STEPS - RESTART), strict=True):
         assert as_bytes(found) == as_bytes(expected)
-        assert found.packing == expected.packing
+        assert found.budget == expected.budget
     hosts = [
         take(loader.train_batches(config, split, start_step=0, shards=4, process_index=i, process_count=2), STEPS)
         for i in range(2)
     ]
     for expected, *parts in zip(whole, *hosts, strict=True):
-        assert [part.packing for part in parts] == [expected.packing] * 2
+        assert [part.budget for part in parts] == [expected.budget] * 2
         for name, array in joined(parts).items():
             assert array.tobytes() == fields(expected)[name].tobytes(), name
 
@@ -123,14 +124,18 @@ def test_evaluation_sees_every_picture_once(coco, canvas):
         assert joined(parts)["image"].tobytes() == whole.image.tobytes()
 
 
-def test_train_split_keeps_pictures_with_somebody_and_val_keeps_all(coco, coco_like):
+def test_splits_keep_all_pictures_and_training_uses_those_with_somebody(coco, coco_like):
     train, val = (loader.open_split(coco, name) for name in ("train", "val"))
     for split, name in ((train, "train"), (val, "val")):
         listed = json.loads((coco_like / "annotations" / f"person_keypoints_{name}2017.json").read_text())
-        crowds = {101, 102} if name == "train" else set()  # a crowd only, nobody at all
-        assert split.annotations.image_id.tolist() == sorted({i["id"] for i in listed["images"]} - crowds)
+        assert split.annotations.image_id.tolist() == sorted(i["id"] for i in listed["images"])
         for row, file_name in enumerate(split.annotations.file_name):
             assert split.read(row) == (coco_like / f"{name}2017" / file_name).read_bytes()
+    for keep_empty, missing in ((False, {101, 102}), (True, set())):  # a crowd only, nobody at all
+        coco.data.keep_empty = keep_empty
+        batches = loader.train_batches(coco, train, start_step=0, shards=1, stop_step=40)
+        seen = {int(i) for batch in batches for i in batch.image_id}
+        assert seen == set(train.annotations.image_id.tolist()) - missing
 
 
 def test_ground_truth_is_what_pycocotools_wants(coco, capsys):

@@ -7,7 +7,7 @@ from flax import nnx
 
 from configs import synthetic_tiny
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import Batch, Packing
+from querypose_jax.structures import Batch, PeopleBudget
 
 
 def small_config(**model):
@@ -24,7 +24,7 @@ def small_model(seed=0, **model) -> nnx.Module:
     return build_model(small_config(**model), rngs=nnx.Rngs(seed))
 
 
-def people_batch(people=(2, 0, 1, 3), slots=3, size=(64, 96), packing: Packing | None = None) -> Batch:
+def people_batch(people=(2, 0, 1, 3), slots=3, size=(64, 96), budget: PeopleBudget | None = None) -> Batch:
     """Random pictures and people whose keypoints lie in and around their boxes; the last joint is unlabelled."""
     rng = np.random.default_rng(0)
     count, (height, width) = len(people), size
@@ -46,7 +46,7 @@ def people_batch(people=(2, 0, 1, 3), slots=3, size=(64, 96), packing: Packing |
         area=is_person.astype(np.float32),
         label=np.zeros((count, slots), np.int32),
         is_person=is_person,
-        packing=packing,
+        budget=budget,
     )
     return jax.tree.map(jnp.asarray, batch)
 

@@ -11,12 +11,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs import ablations, ablations_tiny
+from querypose_jax.checkpoints.checkpoint import named_leaves
 from querypose_jax.errors import UserError
+from querypose_jax.models.base import Wanted
 from querypose_jax.models.querypose.params import head_names
-from querypose_jax.models.querypose.pruning import Pruning
 from querypose_jax.models.registry import build_model
 from querypose_jax.skeletons import COCO, get_skeleton
-from querypose_jax.training.checkpoint import named_leaves
 from tests.models.small_model import people_batch, small_config
 
 READINGS = ("mean", "mhsa", "channel", "spatial")
@@ -191,7 +191,7 @@ def test_prediction_with_feedback_of_all_queries_runs_them_all_although_pruning_
 
     def refined(state):
         """Queries that the pose stages ran for, which only pruning counts."""
-        return nnx.merge(graphdef, state, copy=True).predict(people_batch(), Pruning(chunk=2)).refined
+        return nnx.merge(graphdef, state, copy=True).predict(people_batch(), Wanted(best=2)).notes
 
     assert jax.eval_shape(refined, state) is None
 

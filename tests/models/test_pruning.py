@@ -11,8 +11,8 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from querypose_jax.models.base import PoseModel
-from querypose_jax.models.querypose.pruning import COCO, Pruning, Refined, refine_wanted
+from querypose_jax.models.base import PoseModel, Wanted
+from querypose_jax.models.querypose.pruning import Pruning, Refined, pruning_for, refine_wanted
 from querypose_jax.structures import Poses
 from tests.models.small_model import people_batch, small_model
 
@@ -95,18 +95,18 @@ def test_what_runs_is_no_more_than_needed():
     """20 sure people among 100 queries: one chunk of 30 proves them, and a threshold stops at the first chunk."""
     box_scores = jnp.where(jnp.arange(100) < 20, 0.9, 0.1)[None]
     everything = jnp.ones((1, 100), bool)
-    _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), COCO)
+    _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), pruning_for(Wanted(best=20)))
     assert has_run.sum() == 30
     _, has_run = refined(box_scores, everything, jnp.full((1, 100), 0.8), Pruning(chunk=10), 0.5)
     assert has_run.sum() == 20
-    _, has_run = refined(box_scores, jnp.zeros((1, 100), bool), jnp.ones((1, 100)), COCO)
+    _, has_run = refined(box_scores, jnp.zeros((1, 100), bool), jnp.ones((1, 100)), pruning_for(Wanted(best=20)))
     assert has_run.sum() == 0, "nothing is left after clipping"
 
 
 def test_a_tie_with_the_last_wanted_score_is_run():
     """Box scores equal to the 20th best final score might tie with it and come first by query index."""
     box_scores = jnp.concatenate([jnp.full((1, 30), 0.5), jnp.full((1, 70), 0.5)], 1)
-    _, has_run = refined(box_scores, jnp.ones((1, 100), bool), jnp.ones((1, 100)), COCO)
+    _, has_run = refined(box_scores, jnp.ones((1, 100), bool), jnp.ones((1, 100)), pruning_for(Wanted(best=20)))
     assert has_run.all()
 
 
@@ -127,7 +127,7 @@ def test_the_model_reports_the_same_poses_with_and_without_pruning(light):
     @jax.jit
     def both(state, batch):
         model = nnx.merge(graphdef, state)
-        return model.predict(batch), model.predict(batch, Pruning(chunk=5, best=3))
+        return model.predict(batch), model.predict_pruned(batch, Pruning(chunk=5, best=3))
 
     full, pruned = jax.device_get(both(state, batch))
     assert not full.valid[2].any() and not pruned.valid[2].any(), "a filler has no people"
@@ -145,12 +145,10 @@ def test_queries_that_the_pose_stages_change_are_never_pruned():
     batch = people_batch(people=(2,))
     graphdef, state = nnx.split(model)
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def predict(state, pruning):
-        return nnx.merge(graphdef, state).predict(batch, pruning)
-
-    full, pruned = predict(state, None), predict(state, Pruning(chunk=2, best=1))
+    predict = jax.jit(lambda state, wanted: nnx.merge(graphdef, state).predict(batch, wanted))
+    full, pruned = predict(state, None), predict(state, Wanted(best=1))
     assert np.array_equal(full.scores, pruned.scores) and np.array_equal(full.valid, pruned.valid)
+    assert not model.leaves_out and pruned.notes is None
 
 
 def test_a_pose_model_that_knows_no_pruning_reports_everything():
@@ -163,4 +161,5 @@ def test_a_pose_model_that_knows_no_pruning_reports_everything():
         def decode(self, outputs, batch):
             return everything
 
-    assert Everything().predict(people_batch(people=(1,)), COCO, 0.5) is everything
+    assert Everything().predict(people_batch(people=(1,)), Wanted(20, 0.5)) is everything
+    assert not Everything().leaves_out

@@ -14,7 +14,7 @@ from querypose_jax.backbones.backbone import Backbone
 from querypose_jax.layers.frozen import Frozen
 from querypose_jax.models.querypose.proposals import initial_proposals
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import FILLER_ID, Packing
+from querypose_jax.structures import FILLER_ID, PeopleBudget
 from tests.models.small_model import loss_and_gradients, losses, people_batch, small_config, small_model
 
 
@@ -23,14 +23,14 @@ def test_padding_people_and_rows_change_no_loss():
     batch = people_batch()
     padded = dataclasses.replace(
         batch,
-        packing=Packing(1, 16),
+        budget=PeopleBudget(1, 16),
         boxes=np.pad(batch.boxes, ((0, 0), (0, 2), (0, 0))),
         keypoints=np.pad(batch.keypoints, ((0, 0), (0, 2), (0, 0), (0, 0))),
         area=np.pad(batch.area, ((0, 0), (0, 2))),
         label=np.pad(batch.label, ((0, 0), (0, 2))),
         is_person=np.pad(batch.is_person, ((0, 0), (0, 2))),
     )
-    tight = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 6)))
+    tight = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(1, 6)))
     loose = losses(small_model(light=False), padded)
     chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
@@ -75,8 +75,8 @@ def test_batch_without_people_has_zero_keypoint_loss_and_finite_gradients():
 def test_shards_of_a_batch_give_the_same_losses_as_one():
     """Row layout over two shards, each packing its own pictures, changes nothing."""
     batch = people_batch(people=(2, 1, 1, 3))
-    one = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(1, 8)))
-    two = losses(small_model(light=False), dataclasses.replace(batch, packing=Packing(2, 4)))
+    one = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(1, 8)))
+    two = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(2, 4)))
     chex.assert_trees_all_close(one, two, rtol=1e-4)
 
 

@@ -20,11 +20,12 @@ from querypose_jax.models.simplepose.decode import decode, merge_mirrored
 from querypose_jax.models.simplepose.losses import simplepose_loss
 from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.models.simplepose.outputs import Maps
-from querypose_jax.models.simplepose.params import from_centernet, official_names
+from querypose_jax.models.simplepose.params import official_names, trunk_names
 from querypose_jax.models.simplepose.released import hyper_parameters, unapplied
 from querypose_jax.models.simplepose.targets import make_targets
 from querypose_jax.skeletons import COCO
 from querypose_jax.structures import FILLER_ID, Batch
+from querypose_jax.weights.sources import translate
 from tests.parity.simplepose import COMPILED_SOON
 
 HEIGHT, WIDTH = 128, 192
@@ -286,8 +287,12 @@ def test_names_and_shapes_of_a_checkpoint_tell_its_configuration():
 
 
 def test_centernets_hourglass_is_all_but_the_heads():
-    names = {name for source in official_names(coco_hourglass104.get_config()).values() for name in source.names}
-    trunk = {name for name in names if name.startswith("basenet.")}
-    assert {from_centernet(name.removeprefix("basenet.")) for name in trunk} == trunk
-    for unused in ("hm.0.0.conv.weight", "hp_offset.1.1.bias", "pre.0.bn.num_batches_tracked"):
-        assert from_centernet(unused) is None
+    config = small_config()
+    names = {name for source in trunk_names(config).values() for name in source.names}
+    theirs = {name.removeprefix("backbone.bottom_up."): np.zeros(()) for name in names}
+    heads = dict.fromkeys(("hm.0.0.conv.weight", "hp_offset.1.1.bias", "pre.0.bn.num_batches_tracked"), np.zeros(()))
+    found = translate(theirs | heads, "centernet", config, names)
+    assert set(found.tensors) == names and found.of_trunk
+    assert sorted(found.unused) == sorted(heads)
+    rest = {path[:2] for path in set(official_names(config)) - set(trunk_names(config))}
+    assert rest == {("network", "heatmaps"), ("network", "offsets")}

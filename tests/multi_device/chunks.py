@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from querypose_jax.devices import distributed, sharding
 from querypose_jax.models.querypose.pruning import Pruning, Refined, refine_wanted
-from querypose_jax.training import distributed, sharding
 
 QUERIES = 40
 PRUNING = Pruning(chunk=10, best=5)

@@ -15,11 +15,12 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
+from querypose_jax.checkpoints.train_state import init_state, shardings
+from querypose_jax.devices import distributed, sharding
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import Packing
-from querypose_jax.training import distributed, sharding
+from querypose_jax.structures import PeopleBudget
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step, shardings
+from querypose_jax.training.step import make_train_step
 from tests.models.small_model import people_batch, small_config
 
 STEPS = 20
@@ -36,7 +37,7 @@ def curve(mesh: jax.sharding.Mesh, rule: str, dtype: str) -> tuple[list[float], 
     state = sharding.put(state, shardings(state, rule, mesh))
     part = len(PEOPLE) // jax.process_count()
     own = slice(jax.process_index() * part, (jax.process_index() + 1) * part)
-    batch = people_batch(PEOPLE, size=(32, 32), packing=Packing(mesh.size, max(24 // mesh.size, 4)))
+    batch = people_batch(PEOPLE, size=(32, 32), budget=PeopleBudget(mesh.size, max(24 // mesh.size, 4)))
     batch = sharding.put_batch(jax.tree.map(lambda x: np.asarray(x)[own], batch), mesh)
     step = make_train_step(graphdef, optimizer, schedule, mesh, rule).lower(state, batch).compile()
     losses = []

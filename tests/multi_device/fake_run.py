@@ -9,14 +9,11 @@ import time
 import jax
 
 from querypose_jax import errors
-from querypose_jax.training import checkpoint, distributed, loop, preemption
-from tests.training.fakes import FakeModel, fake_batches, fake_config
+from querypose_jax.devices import distributed, preemption
+from querypose_jax.training import loop
+from tests.training.fakes import fake_batches, fake_config
 
 HEARTBEAT_S = 30
-
-
-def build_fake_model(config, *, rngs):
-    return FakeModel(rngs)
 
 
 def own_share(start_step: int):
@@ -29,7 +26,6 @@ def own_share(start_step: int):
 
 
 def main(workdir: str, port: str, process_id: str, count: str, steps: str = "60", rate: str = "0.001") -> None:
-    loop.build_model = checkpoint.build_model = build_fake_model
     distributed.join(f"localhost:{port}", int(process_id), int(count), HEARTBEAT_S)
     config = fake_config(num_steps=int(steps), log_every=1, checkpoint_every=4)
     config.data.batch_size = 8

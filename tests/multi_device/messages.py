@@ -9,8 +9,10 @@ import json
 import jax
 import numpy as np
 
-from querypose_jax.training import plan, sharding
-from querypose_jax.training.programs import describe
+from querypose_jax.devices import sharding
+from querypose_jax.planning import plan
+from querypose_jax.planning.programs import describe
+from querypose_jax.runs.plan import MAKERS
 from tests import tiny_run
 
 
@@ -20,9 +22,9 @@ def main() -> None:
     config = tiny_run.get_config()
     config.mesh.fsdp = 8
     mesh = plan.plan_mesh(config, plan.topology_devices("v5e:2x4"), "fsdp")
-    params = jax.tree.leaves(plan.abstract_state(config)[1].params)
+    params = jax.tree.leaves(MAKERS.state(config)[1].params)
     split = [x for x in params if sharding.split_array(x.shape, mesh).shard_shape(x.shape) != x.shape]
-    program = describe(plan.compile_train(config, mesh, "fsdp", 1))
+    program = describe(plan.compile_train(config, mesh, "fsdp", 1, MAKERS))
     size = lambda arrays: sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in arrays)
     print(json.dumps({"sent": program.collectives, "split": size(split), "all": size(params)}))
 

@@ -14,12 +14,13 @@ import jax
 from flax import nnx
 from ml_collections import ConfigDict
 
+from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.checkpoints.train_state import init_state, shardings
+from querypose_jax.devices import sharding
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import Packing
-from querypose_jax.training import sharding
+from querypose_jax.structures import PeopleBudget
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.rotation import Checkpoints
-from querypose_jax.training.step import init_state, make_train_step, shardings
+from querypose_jax.training.step import make_train_step
 from tests.models.small_model import people_batch, small_config
 
 PEOPLE = (2, 1, 0, 3, 1, 1, 2, 0)
@@ -36,7 +37,7 @@ def main(workdir: str, name: str) -> None:
     schedule = learning_rate(config.optimizer, 2 * STEPS)
     graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)
     state = sharding.put(state, shardings(state, rule, mesh))
-    batch = people_batch(PEOPLE, size=(32, 32), packing=Packing(mesh.size, max(24 // mesh.size, 4)))
+    batch = people_batch(PEOPLE, size=(32, 32), budget=PeopleBudget(mesh.size, max(24 // mesh.size, 4)))
     losses = []
     with jax.set_mesh(mesh), Checkpoints(Path(workdir)) as checkpoints:
         batch = sharding.put_batch(batch, mesh)

@@ -16,11 +16,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from kernels.assignment import SOLVERS, Matches, assign
+from querypose_jax.checkpoints.checkpoint import named_leaves
+from querypose_jax.checkpoints.train_state import init_state
+from querypose_jax.devices import sharding
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import Packing
-from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import named_leaves
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.structures import PeopleBudget
+from querypose_jax.training.step import make_train_step
 from tests.models.small_model import people_batch, small_config
 
 RATE = 1.0  # of plain gradient descent: Adam's first step knows the sign of a gradient only
@@ -34,7 +35,7 @@ def one_step(mesh: Mesh) -> dict[str, np.ndarray]:
     before = jax.tree.map(np.array, named_leaves(state.model))
     devices = mesh.shape["data"]
     step = make_train_step(graphdef, optimizer, optax.constant_schedule(RATE), mesh)
-    batch = people_batch(people=(2, 1, 0, 3), packing=Packing(devices, 8 // devices))
+    batch = people_batch(people=(2, 1, 0, 3), budget=PeopleBudget(devices, 8 // devices))
     state, metrics = step(sharding.replicate(state, mesh), sharding.put_batch(batch, mesh))
     moved = {f"moved/{name}": np.asarray(leaf) - before[name] for name, leaf in named_leaves(state.model).items()}
     return moved | {name: np.asarray(value) for name, value in metrics.items()}

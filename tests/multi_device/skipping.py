@@ -11,10 +11,11 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from querypose_jax.training import sharding
-from querypose_jax.training.checkpoint import named_leaves
+from querypose_jax.checkpoints.checkpoint import named_leaves
+from querypose_jax.checkpoints.train_state import TrainState, init_state, shardings
+from querypose_jax.devices import sharding
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import TrainState, init_state, make_train_step, shardings
+from querypose_jax.training.step import make_train_step
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 WIDTH = 40_000  # its matrices are large enough to be split

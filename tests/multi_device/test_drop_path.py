@@ -10,7 +10,7 @@ PROGRAM = """
 import jax, jax.numpy as jnp
 from ml_collections import ConfigDict
 from querypose_jax.layers.drop_path import drop_path
-from querypose_jax.training import sharding
+from querypose_jax.devices import sharding
 
 for devices in (1, 2):
     mesh = sharding.make_mesh(ConfigDict(dict(data=devices, fsdp=1)))

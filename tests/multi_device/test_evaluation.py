@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import save_model
 from tests import tiny_run
 from tests.multi_device.chunks import BOX_SCORES, PRUNING
 from tests.multi_device.together import FAST, run_together

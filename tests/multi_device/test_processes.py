@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from querypose_jax.training.checkpoint import find_step
-from querypose_jax.training.one_run import one_run
+from querypose_jax.checkpoints.checkpoint import find_step
+from querypose_jax.checkpoints.one_run import one_run
 from tests.resume.test_kill import lines, losses
 
 ROOT = Path(__file__).parent.parent.parent

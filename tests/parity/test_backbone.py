@@ -14,7 +14,7 @@ from querypose_jax.backbones.backbone import Backbone, normalise
 from querypose_jax.backbones.names import backbone_names
 from querypose_jax.backbones.resnet import BLOCKS
 from querypose_jax.backbones.swin import SIZES
-from querypose_jax.pictures import place_on_canvas
+from querypose_jax.recipes.canvas import place_on_canvas
 from querypose_jax.structures import Batch
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close

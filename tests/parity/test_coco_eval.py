@@ -9,7 +9,7 @@ import pytest
 
 from querypose_jax.evaluation.coco import get_scorer, keypoint_metrics
 from querypose_jax.evaluation.crowdpose import crowdpose_metrics
-from querypose_jax.evaluation.released_rescore import rescore_results
+from querypose_jax.models.querypose.released_rescore import rescore_results
 from querypose_jax.skeletons import COCO, CROWDPOSE
 from tests.parity import goldens
 

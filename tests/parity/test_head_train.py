@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, head_names
-from querypose_jax.structures import Packing
+from querypose_jax.structures import PeopleBudget
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close, assert_same_indices, by_row, relative_l2
 from tests.parity.test_head_infer import TOLERANCES, is_full
@@ -153,7 +153,7 @@ def test_row_budget_changes_no_loss(path):
 
         results = []
         for rows in (max(people, 1), people + 3):
-            packed = dataclasses.replace(batch, packing=Packing(1, rows))
+            packed = dataclasses.replace(batch, budget=PeopleBudget(1, rows))
             results.append(jax.jit(jax.value_and_grad(loss))(params, packed))
         (tight, tight_gradient), (loose, loose_gradient) = results
         assert_close(tight, loose, relative=1e-12)

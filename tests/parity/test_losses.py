@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from configs import common
+from configs import querypose
 from querypose_jax.geometry.boxes import giou, picture_scale
 from querypose_jax.geometry.keypoints import to_box_relative
 from querypose_jax.layers.real_nvp import RealNVP
@@ -30,7 +30,7 @@ def array(golden, key, dtype):
 
 def model_config(golden):
     """The golden's config.model, as released where it has none, with as many couplings as it names."""
-    config = goldens.experiment(golden, "float32")[0] if "config" in golden.meta else common.get_config().model
+    config = goldens.experiment(golden, "float32")[0] if "config" in golden.meta else querypose.get_config().model
     couplings = {name.split(".")[4] for name in golden["rle_flow_names"].tolist()}  # criterion.flow.flow.s.K.0.bias
     config.flow_couplings = len(couplings)
     return config

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ml_collections import FrozenConfigDict
 
-from configs import common
+from configs import querypose
 from querypose_jax.models.querypose.matching import match, matching_cost
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
@@ -24,7 +24,7 @@ def costs_and_matches(logits, boxes, batch, config):
 @pytest.mark.parametrize("path", goldens.files("matcher"))
 def test_costs_and_pairs_equal_reference(path, dtype):
     golden = Golden(path)
-    config = FrozenConfigDict(common.get_config().model.loss)
+    config = FrozenConfigDict(querypose.get_config().model.loss)
     for case in sorted({key.removesuffix("_logits") for key in golden.names() if key.endswith("_logits")}):
         boxes, sizes = golden[f"{case}_gt_boxes"], golden[f"{case}_sizes"]
         keypoints = np.zeros((*boxes.shape[:2], 1, 3))

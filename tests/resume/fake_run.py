@@ -3,12 +3,8 @@
 import sys
 import time
 
-from querypose_jax.training import checkpoint, loop
-from tests.training.fakes import FakeModel, fake_batches, fake_config
-
-
-def build_fake_model(config, *, rngs):
-    return FakeModel(rngs)
+from querypose_jax.training import loop
+from tests.training.fakes import fake_batches, fake_config
 
 
 def slow_batches(start_step: int):
@@ -18,5 +14,5 @@ def slow_batches(start_step: int):
 
 
 if __name__ == "__main__":
-    loop.build_model = checkpoint.build_model = build_fake_model
-    loop.train(fake_config(num_steps=60, log_every=1, checkpoint_every=4), slow_batches, sys.argv[1])
+    config = fake_config(num_steps=60, log_every=1, checkpoint_every=4, ema_decay=0.9)
+    loop.train(config, slow_batches, sys.argv[1])

@@ -1,4 +1,4 @@
-"""A model of a few dozen parameters and random batches: everything a training run needs, in milliseconds."""
+"""A family of a few dozen parameters and random batches: everything a training run needs, in milliseconds."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,15 +7,18 @@ import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
 
-from configs import synthetic_tiny
-from querypose_jax.structures import Batch, Packing
+from configs import common
+from querypose_jax.models.base import PoseModel
+from querypose_jax.models.family import Family
+from querypose_jax.models.registry import register
+from querypose_jax.structures import Batch, PeopleBudget
 
 
 class Frozen(nnx.Variable):
     """A weight that no optimizer may touch."""
 
 
-class FakeModel(nnx.Module):
+class FakeModel(PoseModel):
     """Mean colour -> four numbers, with one of each kind of variable: trained, frozen, running statistic."""
 
     def __init__(self, rngs: nnx.Rngs, width: int = 8):
@@ -33,11 +36,22 @@ class FakeModel(nnx.Module):
         return 2 * distance + 1, {"l1": 2 * distance, "constant": jnp.ones(())}
 
 
+def get_config() -> ConfigDict:
+    """The family's keys on top of the common ones."""
+    config = common.get_config()
+    config.model.update(name="fake", width=8)
+    return config
+
+
 def fake_config(**train) -> ConfigDict:
-    """The tiny configuration with a run of a few fast steps; keyword arguments go to its train group."""
-    config = synthetic_tiny.get_config()
+    """A run of a few fast steps; keyword arguments go to its train group."""
+    config = get_config()
     config.data.batch_size = 4
-    config.optimizer.warmup_steps = 3
+    config.data.update(recipe="querypose", canvases=((160, 192),))
+    rates = (("flow", 1.0), ("backbone", 1.0))
+    config.optimizer.update(learning_rate=1e-3, rate_factors=rates, warmup_steps=3, schedule="cosine")
+    config.train.seed = 0
+    config.eval.every = 0
     config.train.update({"num_steps": 12, "log_every": 2, "checkpoint_every": 5, **train})
     return config
 
@@ -63,8 +77,16 @@ def fake_batches(batch_size: int = 4, poisoned_step: int | None = None) -> Calla
                 area=np.ones((batch_size, 2), np.float32),
                 label=np.zeros((batch_size, 2), np.int32),
                 is_person=np.ones((batch_size, 2), bool),
-                packing=Packing(1, 8),
+                budget=PeopleBudget(1, 8),
             )
             step += 1
 
     return batches
+
+
+FAMILY = Family(
+    build=lambda config, rngs: FakeModel(rngs, config.model.width),
+    defaults="tests.training.fakes",
+    check=lambda config: None,
+)
+register("fake", FAMILY)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from querypose_jax.checkpoints.checkpoint import find_step
+from querypose_jax.checkpoints.train_state import init_state
+from querypose_jax.devices import sharding
 from querypose_jax.errors import UserError
-from querypose_jax.training import sharding
 from querypose_jax.training.bad_steps import BadSteps, NonFiniteError, last_bad_step
-from querypose_jax.training.checkpoint import find_step
 from querypose_jax.training.loop import train
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.training.step import make_train_step
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 from tests.training.test_loop import lines
 
@@ -32,13 +33,14 @@ class BadStatistics(FakeModel):
         return jnp.minimum(total, 1e3), terms
 
 
-def steps_of(model: nnx.Module, batches: list, rule: str = "replicated"):
+def steps_of(model: nnx.Module, batches: list, ema_decay: float = 0.0):
     """States (numpy) before and after each batch, and the metrics."""
     config = fake_config()
     mesh = sharding.make_mesh(config.mesh)
     optimizer = make_optimizer(config.optimizer, 12)
-    graphdef, state = init_state(model, optimizer)
-    step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, 12), mesh, rule)
+    graphdef, state = init_state(model, optimizer, averages=ema_decay > 0)
+    schedule = learning_rate(config.optimizer, 12)
+    step = make_train_step(graphdef, optimizer, schedule, mesh, ema_decay=ema_decay)
     states, found = [jax.tree.map(np.array, state)], []
     with jax.set_mesh(mesh):
         state = sharding.replicate(state, mesh)
@@ -84,7 +86,6 @@ def poisoned_batches(bad: set[int]):
     return batches
 
 
-@pytest.mark.usefixtures("fake_model")
 def test_a_run_skips_a_bad_step_says_so_counts_it_and_continues_to_the_bit(tmp_path, capsys):
     bad = {2, 5, 6, 9}
     config = fake_config(log_every=1, checkpoint_every=5, max_bad_steps=3)
@@ -106,7 +107,6 @@ def test_a_run_skips_a_bad_step_says_so_counts_it_and_continues_to_the_bit(tmp_p
     assert without_clock[0] == without_clock[1]
 
 
-@pytest.mark.usefixtures("fake_model")
 def test_too_many_in_a_row_end_the_run_with_pictures_step_and_seed_and_count_over_restarts(tmp_path):
     config = fake_config(num_steps=50, checkpoint_every=5, max_bad_steps=3)
     config.train.seed = 77

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from querypose_jax.structures import Packing
-from querypose_jax.training import sharding
+from querypose_jax.checkpoints.train_state import init_state
+from querypose_jax.devices import sharding
+from querypose_jax.structures import PeopleBudget
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.training.step import make_train_step
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -38,7 +39,7 @@ def test_no_program_is_compiled_again_once_its_canvas_and_rows_have_been_seen(co
     step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, 12), mesh)
     batch = next(fake_batches()(0))
     wide = dataclasses.replace(batch, image=np.zeros((4, 8, 16, 3), np.uint8))
-    many = dataclasses.replace(batch, packing=Packing(1, 16))
+    many = dataclasses.replace(batch, budget=PeopleBudget(1, 16))
     counts = []
     with jax.set_mesh(mesh):
         state = sharding.replicate(state, mesh)

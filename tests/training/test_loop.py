@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from querypose_jax.checkpoints.checkpoint import find_step, save_model
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 from querypose_jax.layers.frozen import Frozen
 from querypose_jax.training.bad_steps import NonFiniteError
-from querypose_jax.training.checkpoint import find_step, save_model
 from querypose_jax.training.loop import train, warn_of_frozen
 from tests.training.fakes import FakeModel, fake_batches, fake_config
-
-pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 def lines(workdir) -> list[dict]:

@@ -5,10 +5,10 @@ import time
 import pytest
 from PIL import Image
 
+from querypose_jax.checkpoints.config_json import write_config
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import write_jpeg
-from querypose_jax.structures import Packing
-from querypose_jax.training.config_json import write_config
+from querypose_jax.structures import PeopleBudget
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed
 from tests.models.small_model import people_batch
 from tests.training.fakes import fake_config
@@ -119,7 +119,7 @@ class FakeBar:
 
 
 def test_each_new_shape_is_announced_once_and_the_first_as_a_line():
-    bar, batches = FakeBar(), [people_batch(size=size, packing=Packing(1, 8)) for size in ((64, 96), (32, 32))]
+    bar, batches = FakeBar(), [people_batch(size=size, budget=PeopleBudget(1, 8)) for size in ((64, 96), (32, 32))]
     compiling = Compiling(bar)
     for batch in (batches[0], batches[0], batches[1]):
         with compiling.told(batch):

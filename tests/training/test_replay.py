@@ -1,20 +1,20 @@
 """A step that ended a run is run again, from the checkpoint before it, to the bit."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from querypose_jax.errors import UserError
-from querypose_jax.training import loop
+from querypose_jax.models import registry
 from querypose_jax.training.bad_steps import NonFiniteError
 from querypose_jax.training.loop import train
 from querypose_jax.training.replay import group_of, replay
-from tests.training.fakes import FakeModel, fake_batches, fake_config
+from tests.training.fakes import FAMILY, FakeModel, fake_batches, fake_config
 from tests.training.test_bad_steps import poisoned_batches
 from tests.training.test_loop import lines
-
-pytestmark = pytest.mark.usefixtures("fake_model")
 
 
 def files(folder) -> dict:
@@ -30,7 +30,7 @@ class SquaredDistance(FakeModel):
 
 
 def test_the_step_that_ended_a_run_is_shown_with_what_is_not_finite_and_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "build_model", lambda config, *, rngs: SquaredDistance(rngs))
+    monkeypatch.setitem(registry._registered, "fake", replace(FAMILY, build=lambda config, rngs: SquaredDistance(rngs)))
     config = fake_config(num_steps=50, max_bad_steps=2)
     with pytest.raises(NonFiniteError):
         train(config, poisoned_batches({7, 8}), tmp_path, fingerprint="data")

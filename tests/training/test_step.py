@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from querypose_jax.training import sharding
+from querypose_jax.checkpoints.train_state import init_state
+from querypose_jax.devices import sharding
 from querypose_jax.training.optimizer import learning_rate, make_optimizer
-from querypose_jax.training.step import init_state, make_train_step
+from querypose_jax.training.step import make_train_step
 from tests.training.fakes import FakeModel, fake_batches, fake_config
 
 

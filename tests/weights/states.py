@@ -3,13 +3,13 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import common
+from configs import querypose
 from querypose_jax.weights.official import abstract, official_shapes
 
 
 def small_head(**backbone) -> ConfigDict:
     """A config with a head of a few thousand parameters, in the full version, on a trunk of real size."""
-    config = common.get_config()
+    config = querypose.get_config()
     config.model.update(
         num_proposals=4, stages=1, dim=16, heads=2, ffn_dim=16, dynamic_dim=4, pose_convs=1, part_dim=16,
         flow_couplings=2, flow_dim=8,

@@ -12,9 +12,9 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
+from querypose_jax.checkpoints.checkpoint import load_model, load_weights, named_leaves
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
-from querypose_jax.training.checkpoint import load_model, load_weights, named_leaves
 from querypose_jax.weights.command import main
 from querypose_jax.weights.formats import WeightsFile
 from querypose_jax.weights.importing import checked, fit

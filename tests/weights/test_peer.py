@@ -17,9 +17,9 @@ import safetensors.numpy
 from flax import nnx
 
 from querypose_jax.backbones.backbone import normalise
-from querypose_jax.models.registry import build_model
+from querypose_jax.checkpoints.checkpoint import load_weights, save_model
+from querypose_jax.models.registry import abstract_model, build_model
 from querypose_jax.structures import Batch
-from querypose_jax.training.checkpoint import abstract_model, load_weights, save_model
 from querypose_jax.weights.command import main
 from querypose_jax.weights.official import from_official
 from tests.parity import goldens

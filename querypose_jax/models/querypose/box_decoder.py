@@ -25,7 +25,7 @@ class BoxDecoder(nnx.Module):
     def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         dim = config.dim
         self.cells = config.box_roi
-        self.roi_align = config.get("roi_align", "auto")  # models of earlier runs do not name it
+        self.roi_align = config.roi_align
         self.dtype = dtype
         self.attention = SelfAttention(dim, config.heads, dtype, rngs)
         self.attention_norm = layer_norm(dim, dtype, rngs)
@@ -39,7 +39,7 @@ class BoxDecoder(nnx.Module):
         self.class_logits.bias[...] = jnp.full_like(self.class_logits.bias[...], -jnp.log((1 - PRIOR) / PRIOR))
         self.box_deltas = linear(dim, 4, dtype, rngs)
 
-    @jax.named_scope("box_decoder")
+    @jax.named_scope("box_decoders")
     def __call__(
         self, pyramid: Sequence[Float[Array, "B _ _ C"]], boxes: Float[Array, "B N 4"], queries: Float[Array, "B N C"]
     ) -> tuple[Float[Array, "B N _"], Float[Array, "B N 4"], Float[Array, "B N C"]]:

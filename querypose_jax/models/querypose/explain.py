@@ -1,25 +1,14 @@
 """What the stages of a QueryPose see, for figures: poses of every stage, and where each part looks in the last one."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
 
 from querypose_jax.backbones.backbone import normalise
+from querypose_jax.models.family import Explanation
 from querypose_jax.models.querypose.model import QueryPose
-from querypose_jax.structures import AnyArray, Batch, Poses
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Explanation:
-    """A forward pass from inside; N queries in the order of the model."""
-
-    stages: list[Poses]
-    """Poses as each stage would give them, leading B; the last one's are the prediction."""
-    attention: Float[AnyArray, "B N H W M"]
-    """Weights over the box of each query, one map per part; each sums to 1."""
+from querypose_jax.structures import Batch
 
 
 def explain(model: QueryPose, batch: Batch) -> Explanation:

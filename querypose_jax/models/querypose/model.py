@@ -16,18 +16,19 @@ from querypose_jax.layers.initialisers import Keys, normal
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.layers.remat import run_block
-from querypose_jax.models.base import PoseModel
+from querypose_jax.models.base import PoseModel, Wanted
 from querypose_jax.models.querypose.box_decoder import BoxDecoder
 from querypose_jax.models.querypose.criterion import cascade_loss
 from querypose_jax.models.querypose.decode import box_scores, clip_boxes, decode, final_scores
 from querypose_jax.models.querypose.matching import match
 from querypose_jax.models.querypose.outputs import Outputs
+from querypose_jax.models.querypose.packing import Rows, put_rows, take_rows, training_layout
 from querypose_jax.models.querypose.pose_decoder import PoseDecoder, PoseState, RowGroups
 from querypose_jax.models.querypose.proposals import initial_proposals
-from querypose_jax.models.querypose.pruning import Pruning, Refined, refine_wanted
-from querypose_jax.packing import Rows, pack_rows, put_rows, take_rows
+from querypose_jax.models.querypose.pruning import Pruning, Refined, pruning_for, pruning_notes, refine_wanted
+from querypose_jax.models.querypose.variants import boxes_come_first, refines_all, starts_from_parts, writes_back
 from querypose_jax.skeletons import Skeleton
-from querypose_jax.structures import Batch, Packing, Poses
+from querypose_jax.structures import Batch, Poses
 
 
 class QueryPose(PoseModel):
@@ -53,7 +54,7 @@ class QueryPose(PoseModel):
         self.skeleton = skeleton
         self.pictures_per_group = pictures_per_group
         self.solver = solver
-        self.remat = config.get("remat", False)  # configurations of older runs do not have the key
+        self.remat = config.remat
         self.dtype = jnp.dtype(config.dtype)
         keys = Keys(rngs.params())
         wide = at_least_float32(self.dtype)
@@ -207,18 +208,19 @@ class QueryPose(PoseModel):
         """
         return decode(outputs.logits[-1], outputs.boxes[-1], outputs.xy[-1], outputs.sigma[-1], batch)
 
-    def predict(self, batch: Batch, pruning: Pruning | None = None, threshold: float | Float[Array, ""] = 0.0) -> Poses:
-        """The poses of a batch, those of all queries or only of those that are wanted; the others are not valid.
+    @property
+    def leaves_out(self) -> bool:
+        """Where boxes and scores depend on the pose stages, all queries run."""
+        return boxes_come_first(self.config)
 
-        Where boxes and scores depend on the pose stages (`boxes_come_first`), all queries run.
+    def predict(self, batch: Batch, wanted: Wanted | None = None, flip: bool = False) -> Poses:
+        """The poses of a batch, see the base. Pose stages run for no more queries than the wanted poses need."""
+        if wanted is None or flip or not self.leaves_out:
+            return super().predict(batch, flip=flip)
+        return self.predict_pruned(batch, pruning_for(wanted), wanted.threshold)
 
-        Args:
-            batch: pictures.
-            pruning: what is wanted; None: everything.
-            threshold: with pruning, the final score from which a result is wanted.
-        """
-        if pruning is None or not boxes_come_first(self.config):
-            return self.decode(self(batch), batch)
+    def predict_pruned(self, batch: Batch, pruning: Pruning, threshold: float | Float[Array, ""] = 0.0) -> Poses:
+        """The poses of the queries that `pruning` and the threshold want."""
         return self.pruned(self.backbone(normalise(batch, self.dtype)), batch, pruning, threshold)
 
     def pruned(
@@ -249,28 +251,8 @@ class QueryPose(PoseModel):
             poses,
             scores=jnp.where(has_run, poses.scores, 0),
             valid=poses.valid & has_run,
-            refined=has_run.sum(1, dtype=jnp.int32),
+            notes=pruning_notes(has_run, pruning),
         )
-
-
-def starts_from_parts(config: ConfigDict) -> bool:
-    """Pose stages work on part queries of their own, not on copies of the instance query (paper's Table 1)."""
-    return config.get("pose_query", "part") == "part"
-
-
-def refines_all(config: ConfigDict) -> bool:
-    """The pose stages' dynamic MLP refines every query, in training and at test time."""
-    return not config.light and config.get("query_feedback", "released") == "all"
-
-
-def writes_back(config: ConfigDict) -> bool:
-    """In training the next box stage starts from queries that a pose stage has refined."""
-    return not config.light and config.get("query_feedback", "released") != "none"
-
-
-def boxes_come_first(config: ConfigDict) -> bool:
-    """At test time no box and no class score depends on a pose stage: all box stages can run before."""
-    return not (config.carry_query_at_test or refines_all(config))
 
 
 def refine_every_query(
@@ -280,17 +262,6 @@ def refine_every_query(
     features = pose_decoder.person_features(p2, boxes, jnp.zeros(boxes.shape[:2], jnp.int32))
     queries = pose_decoder.refine_queries(queries, features)
     return features.reshape(*boxes.shape[:2], *features.shape[1:]), queries
-
-
-def training_layout(batch: Batch, pictures_per_group: int) -> tuple[Rows, RowGroups]:
-    """The packed rows of a step, and their batch-norm groups: runs of neighbouring pictures of the batch."""
-    pictures, slots = batch.is_person.shape
-    packing = batch.packing or Packing(1, pictures * slots)
-    rows = pack_rows(batch.is_person, packing)
-    per_group = pictures_per_group or pictures
-    picture = rows.picture + jnp.arange(packing.shards)[:, None] * (pictures // packing.shards)
-    groups = RowGroups(rows.is_row.ravel(), (picture // per_group).ravel(), -(-pictures // per_group))
-    return rows, groups
 
 
 def share_initial_vectors(stages: Sequence[nnx.Module]) -> None:

@@ -6,7 +6,7 @@ import jax
 from jaxtyping import Array, Float
 
 from kernels.assignment import Matches
-from querypose_jax.packing import Rows
+from querypose_jax.models.querypose.packing import Rows
 
 
 @jax.tree_util.register_dataclass

@@ -5,7 +5,6 @@ import re
 import numpy as np
 from ml_collections import ConfigDict
 
-from querypose_jax.backbones.names import backbone_names
 from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import (
     NameMap,
@@ -31,11 +30,6 @@ KNOWINGLY_UNUSED = re.compile(
 RELEASED = {"pose_query": "part", "part_reading": "attention", "iteration": "selective"}
 
 
-def official_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
-    """Our path -> official source for the whole model (`config` is `config.model`)."""
-    return prefixed(("backbone",), backbone_names(config.backbone)) | head_names(config, skeleton)
-
-
 def head_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
     """Everything after the pyramid.
 
@@ -43,7 +37,7 @@ def head_names(config: ConfigDict, skeleton: Skeleton) -> NameMap:
         UserError: an ablation, whose layers no released file has.
     """
     for key, released in RELEASED.items():
-        if config.get(key, released) != released:
+        if config[key] != released:
             raise UserError(
                 f"config.model.{key}={config[key]!r} has layers without official names; "
                 f"those of the released model ({released!r}) have some"

@@ -136,9 +136,9 @@ class PoseDecoder(nnx.Module):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
         # Models of earlier runs do not name these three.
-        self.roi_align = config.get("roi_align", "auto")
-        self.reading = config.get("part_reading", "attention")
-        self.iteration = config.get("iteration", "selective")
+        self.roi_align = config.roi_align
+        self.reading = config.part_reading
+        self.iteration = config.iteration
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
         self.convs = nnx.List([conv3x3(a, b, dtype, rngs) for a, b in itertools.pairwise(widths)])
         self.light = config.light
@@ -163,7 +163,7 @@ class PoseDecoder(nnx.Module):
         self.coordinates = KeypointHead(part_dim, skeleton, dtype, rngs)
         self.uncertainty = KeypointHead(part_dim, skeleton, dtype, rngs)
 
-    @jax.named_scope("pose_decoder")
+    @jax.named_scope("pose_decoders")
     def __call__(
         self,
         p2: Float[Array, "B _ _ C"],

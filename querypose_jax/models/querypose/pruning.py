@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from querypose_jax.models.base import Wanted
+
 
 @dataclass(frozen=True)
 class Pruning:
@@ -27,8 +29,19 @@ class Pruning:
     """Stop after this many chunks whatever is left: faster, but not exact; None = never."""
 
 
-COCO = Pruning(chunk=30, best=20)
-SERVING = Pruning(chunk=10)
+BEST_CHUNK = 30  # queries at a time where a number of best ones is wanted
+THRESHOLD_CHUNK = 10  # where all from a threshold on are: a picture has few
+
+
+def pruning_for(wanted: Wanted) -> Pruning:
+    """How the pose stages look for what is wanted."""
+    return Pruning(BEST_CHUNK if wanted.best else THRESHOLD_CHUNK, wanted.best)
+
+
+def pruning_notes(has_run: Bool[Array, "B N"], pruning: Pruning) -> dict[str, Float[Array, " B"]]:
+    """Queries of each picture that the pose stages ran for, and 1 where the first chunk was not enough."""
+    count = has_run.sum(1).astype(jnp.float32)
+    return {"pruning/queries": count, "pruning/widened": (count > pruning.chunk).astype(jnp.float32)}
 
 
 class Refined(NamedTuple):

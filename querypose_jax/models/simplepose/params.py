@@ -1,4 +1,4 @@
-"""Where a SimplePose's parameters are in an official state dict, and in that of the CenterNet it starts from."""
+"""Where a SimplePose's parameters are in an official state dict."""
 
 import re
 
@@ -9,8 +9,6 @@ from querypose_jax.layers.layouts import NameMap, conv_names, norm_names, prefix
 # Counters; and heads that are only there when a run has trained with them (no published file has).
 KNOWINGLY_UNUSED = re.compile(r"\.num_batches_tracked$|^headnets\.\d\.(bghp|jitter|spread)_convs\.")
 TRUNK = "basenet."
-# CenterNet's multi_pose_hg_3x has the same hourglass under the same names without the prefix, and heads of its own.
-CENTERNET_HEADS = re.compile(r"^(hm|wh|hps|reg|hm_hp|hp_offset)\.")
 
 
 def official_names(config: ConfigDict) -> NameMap:
@@ -26,11 +24,9 @@ def official_names(config: ConfigDict) -> NameMap:
     return prefixed(("network",), names)
 
 
-def from_centernet(name: str) -> str | None:
-    """The official name of a tensor of CenterNet's multi_pose_hg_3x; None for what has no use here."""
-    if CENTERNET_HEADS.search(name) or KNOWINGLY_UNUSED.search(name):
-        return None
-    return TRUNK + name
+def trunk_names(config: ConfigDict) -> NameMap:
+    """The hourglass alone, under the names to which files of trunks are translated (CenterNet's multi_pose_hg_3x)."""
+    return prefixed(("network", "backbone"), hourglass_names(config.model.backbone, "backbone.bottom_up."))
 
 
 def hourglass_names(config: ConfigDict, prefix: str) -> NameMap:

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from querypose_jax.models.family import OfficialWeights, Released, Shapes
+from querypose_jax.models.simplepose.params import KNOWINGLY_UNUSED, official_names, trunk_names
 from querypose_jax.skeletons import SKELETONS
 
-PREFIXES = ("basenet.", "headnets.")
-# Published checkpoints in words, and the file under configs/ that is theirs.
-RELEASED = {
-    "SimplePose V2, Hourglass-104, COCO": "simplepose/coco_hourglass104.py",
-    "SimplePose V2, Hourglass-104, CrowdPose": "simplepose/crowdpose_hourglass104.py",
-}
+RELEASED = (
+    Released("SimplePose V2, Hourglass-104, COCO", "simplepose/coco_hourglass104.py"),
+    Released("SimplePose V2, Hourglass-104, CrowdPose", "simplepose/crowdpose_hourglass104.py"),
+)
 BLOCK = r"\.\d+\.conv1\.weight$"
 
 
-def hyper_parameters(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
+def hyper_parameters(shapes: Shapes) -> dict[str, Any] | None:
     """Flat configuration keys that follow from the names and shapes of a state dict; None: no SimplePose.
 
     An unknown skeleton is left out.
@@ -54,3 +54,14 @@ def unapplied(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What a released state dict holds besides what is applied: a counter for every batch norm."""
     norms = [name.removesuffix("running_var") for name in state if name.endswith(".running_var")]
     return {f"{norm}num_batches_tracked": np.zeros((), np.int64) for norm in norms}
+
+
+WEIGHTS = OfficialWeights(
+    names=official_names,
+    trunk=trunk_names,
+    unused=KNOWINGLY_UNUSED,
+    prefixes=("basenet.", "headnets."),
+    hyper_parameters=hyper_parameters,
+    released=RELEASED,
+    unapplied=unapplied,
+)

@@ -1,0 +1,37 @@
+"""The people of a video, frame by frame."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from querypose_jax.inference.prediction import Prediction
+from querypose_jax.inference.video import Frame, Video
+
+
+def predict_frames(
+    stream: Callable[[Iterator[Any], float], Iterator[Prediction]], video: Video, threshold: float, track: bool = False
+) -> Iterator[tuple[Frame, Prediction]]:
+    """Each frame with its people, lazily; memory holds a few batches.
+
+    Args:
+        stream: (pictures, threshold) -> their predictions, in order, as `Predictor.stream`.
+        video: an open one.
+        threshold: smallest score of a reported person.
+        track: gives people numbers that last over frames; needs the package trackers.
+    """
+    waiting: deque[Frame] = deque()
+
+    def pictures() -> Iterator[Any]:
+        for frame in video.frames:
+            waiting.append(frame)
+            yield frame.picture
+
+    tracker = None
+    if track:
+        from querypose_jax.inference.tracking import Tracker  # imports an optional package
+
+        tracker = Tracker(video.rate, threshold)
+    for prediction in stream(pictures(), threshold):
+        if tracker:
+            prediction = prediction.with_tracks(tracker.update(prediction))
+        yield waiting.popleft(), prediction

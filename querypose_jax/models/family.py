@@ -1,0 +1,89 @@
+"""What a family of models offers to the rest of the house, beside the models themselves. Functions take a whole
+configuration unless they say otherwise."""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+from ml_collections import ConfigDict
+
+from querypose_jax.layers.layouts import NameMap
+from querypose_jax.models.base import PoseModel
+from querypose_jax.structures import AnyArray, Batch, Poses
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Name in a released state dict -> shape."""
+Rescoring = Callable[[Sequence[dict]], list[dict]]
+"""COCO results -> the same people with other scores."""
+
+
+class Released(NamedTuple):
+    """A published checkpoint."""
+
+    name: str
+    """In words."""
+    config: str
+    """File under configs/ with its variant, e.g. coco_r50.py:light."""
+    file: str = ""
+    """As its authors call it; "" where they have not put one out."""
+
+
+@dataclass(frozen=True)
+class OfficialWeights:
+    """How the released code names its weights, and which checkpoints there are."""
+
+    names: Callable[[ConfigDict], NameMap]
+    """Our path of every variable -> its source in a state dict; UserError where the model has no released form."""
+    trunk: Callable[[ConfigDict], NameMap]
+    """The same of the trunk alone and what a trunk's file may hold besides, under the names to which files of trunks
+    are translated (`backbones.names.trunk_names`)."""
+    unused: re.Pattern
+    """Names that carry nothing for us: counters, constants, what is never applied."""
+    prefixes: tuple[str, ...]
+    """How the names of a whole model begin."""
+    hyper_parameters: Callable[[Shapes], dict[str, Any] | None]
+    """Flat configuration keys that follow from names and shapes; None: these are not this family's."""
+    released: tuple[Released, ...] = ()
+    misfit: Callable[[Collection[str], Collection[str], Collection[str]], str | None] = lambda *names: None
+    """(expected, missing, unexpected) names of a file that does not fit -> why, and the remedy, in one line."""
+    unapplied: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = lambda state: {}
+    """What is applied, under released names -> what a released state dict holds besides."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Explanation:
+    """A forward pass from inside; N queries in the order of the model."""
+
+    stages: list[Poses]
+    """Poses as each stage would give them, leading B; the last one's are the prediction."""
+    attention: Float[AnyArray, "B N H W M"]
+    """Weights over the box of each query, one map per part; each sums to 1."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model. The first three are what it must offer."""
+
+    build: Callable[[ConfigDict, nnx.Rngs], PoseModel]
+    """The model, freshly initialised."""
+    defaults: str
+    """Module whose `get_config()` has all keys: those of configs/common.py and the family's own."""
+    check: Callable[[ConfigDict], None]
+    """Raises UserError where the family's own keys do not fit."""
+    may_change: tuple[str, ...] = ()
+    """Flat keys that change how numbers are computed, not which: a run may be continued with others."""
+    exported: Mapping[str, Any] = field(default_factory=dict)
+    """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
+    weights: OfficialWeights | None = None
+    explain: Callable[[Any, Batch], Explanation] | None = None
+    """(model, batch) -> a forward pass from inside, for figures."""
+    rescorings: Callable[[ConfigDict], Mapping[str, Rescoring]] = lambda config: {}
+    """What a released evaluation does to results before it scores them: numbers that compare, under these names."""
+    ways_to_predict: Mapping[str, Callable[[Any, Batch], Poses]] = field(default_factory=dict)
+    """Name -> (model, batch) -> poses: more ways to predict that are worth a row of the bench."""

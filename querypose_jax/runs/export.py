@@ -1,0 +1,46 @@
+"""The verb export: a checkpoint as programs that run without this project."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from querypose_jax.errors import UserError
+from querypose_jax.inference.export import export_model
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.models.registry import family_of
+
+
+def export(
+    config: ConfigDict,
+    workdir: Path,
+    step: int | None,
+    raw: bool,
+    output: str,
+    canvases: Sequence[str],
+    batch_sizes: Sequence[str],
+    platforms: Sequence[str],
+) -> str:
+    """Writes programs, weights and their loader; returns where they are in a line.
+
+    Args:
+        config: of the run.
+        workdir, step: which checkpoint.
+        raw: of a run that averages its parameters, those without averaging.
+        output: a folder.
+        canvases: HEIGHTxWIDTH each; none: those of the run.
+        batch_sizes: numbers.
+        platforms: as `export_model`.
+
+    Raises:
+        UserError: a canvas or batch size that is none, or no such checkpoint.
+    """
+    try:
+        sizes = [tuple(map(int, text.split("x"))) for text in canvases]
+        counts = [int(text) for text in batch_sizes]
+    except ValueError as error:
+        raise UserError(f"command line: canvases are HEIGHTxWIDTH, batch sizes numbers ({error})") from None
+    config.update_from_flattened_dict(family_of(config).exported)
+    predictor = Predictor.from_checkpoint(workdir, step, config, raw=raw)
+    folder = export_model(predictor, output, sizes or None, counts, platforms)
+    return f"programs, weights and the loader exported.py are in {folder}"

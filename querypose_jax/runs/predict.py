@@ -1,0 +1,22 @@
+"""The verb predict: people on pictures or videos of the user's own; needs no tensorflow."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from querypose_jax.inference.predict_input import predict_input
+from querypose_jax.inference.predictor import Predictor
+
+
+def predict(
+    config: ConfigDict,
+    workdir: Path,
+    step: int | None,
+    raw: bool,
+    source: str,
+    output: str,
+    threshold: float,
+    track: bool,
+) -> str:
+    """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
+    return predict_input(Predictor.from_checkpoint(workdir, step, config, raw=raw), source, output, threshold, track)

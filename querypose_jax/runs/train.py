@@ -1,0 +1,58 @@
+"""The verb train: trains, evaluates on the way and at the end, continues where the folder holds a checkpoint."""
+
+from pathlib import Path
+
+import jax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from input_pipeline import skipping
+from input_pipeline.batching import training_amounts
+from input_pipeline.loader import open_split, train_batches
+from querypose_jax.checkpoints.config_json import check_same_run
+from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
+from querypose_jax.devices import preemption
+from querypose_jax.devices.distributed import process_share
+from querypose_jax.devices.sharding import make_mesh
+from querypose_jax.planning.summary import data_summary, model_summary
+from querypose_jax.runs.evaluate import make_evaluate, report
+from querypose_jax.training import loop
+
+
+def train(config: ConfigDict, workdir: Path) -> None:
+    """Trains until config.train.num_steps, then evaluates the final step.
+
+    Raises:
+        UserError: the folder holds another run or is in use, or the data cannot be read.
+    """
+    check_same_run(workdir, config)  # before data are prepared
+    shards = make_mesh(config.mesh).size
+    split = open_split(config, config.data.train_split)
+    if jax.process_index() == 0:
+        print(model_summary(config))
+        amounts = training_amounts(config.data, split.annotations)
+        print(data_summary(*amounts, config, shards, skipping.as_text(split.skipped)))
+    evaluated = []
+
+    with preemption.listen(config.train.grace_s) as stop:
+        evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop)
+
+        def evaluation(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
+            evaluated.append(step)
+            return evaluate_step(model, step, raw)
+
+        def batches(start_step: int):
+            return train_batches(config, split, start_step=start_step, shards=shards, **process_share())
+
+        try:
+            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop)
+        except preemption.Stopped:  # in an evaluation: its step is saved
+            state = None
+    if jax.process_index() != 0:
+        return
+    step = evaluated[-1] if state is None else int(state.step)
+    if state is None or step < config.train.num_steps:
+        print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
+    elif not evaluated:
+        print(f"{workdir} is trained to step {step} already")
+        report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))
