@@ -15,6 +15,7 @@ from PIL import Image
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
+from querypose_jax.inference.orientation import upright
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 """Files that are read as videos."""
@@ -153,14 +154,9 @@ def _frames(container: Any, stream: Any, rate: Fraction, name: str) -> Iterator[
             return
         seconds = index / float(rate) if frame.time is None else frame.time
         first = seconds if first is None else first
-        yield Frame(index, seconds - first, _upright(frame))
+        picture = Image.fromarray(upright(frame.to_ndarray(format="rgb24"), frame))
+        yield Frame(index, seconds - first, picture)
         index += 1
-
-
-def _upright(frame: Any) -> Image.Image:
-    """The frame as RGB, turned as phones ask for (anticlockwise degrees, multiples of 90)."""
-    picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    return picture.rotate(frame.rotation, expand=True) if frame.rotation % 360 else picture
 
 
 def _container_format(path: Path) -> str:
