@@ -6,7 +6,7 @@ predictor("photo.jpg").draw().save("photo_poses.jpg")
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,7 @@ class Predictor:
             threshold: as in `__call__`.
             on_error: is told of each picture that cannot be read, which is then left out; None raises the error.
         """
-        pictures = open_pictures(sources, on_error)
-        while window := list(islice(pictures, WINDOW_BATCHES * self.config.eval.batch_size)):
+        for window in _windows(open_pictures(sources, on_error), WINDOW_BATCHES * self.config.eval.batch_size):
             yield from self._predict_window(window, threshold)
 
     def video(
@@ -179,3 +178,20 @@ class Predictor:
         size = 1 if len(pictures) == 1 else self.config.eval.batch_size
         batch = inference_batch(pictures, canvas, self.config.data, self.skeleton.num_keypoints, size)
         return jax.device_get(self._predict(self._state, batch, Wanted(threshold=float(threshold))))
+
+
+def _windows(pictures: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
+    """Lists of `size` pictures; where reading fails, those read before come first and the error after them."""
+    window: list[tuple[str, Image.Image]] = []
+    try:
+        for picture in pictures:
+            window.append(picture)
+            if len(window) == size:
+                full, window = window, []
+                yield full
+    except Exception:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window

@@ -1,4 +1,4 @@
-"""Video files and cameras: frames in by PyAV, frames out at the same times.
+"""Video files and cameras, read by PyAV.
 
 Frames are handled one by one, so that memory does not grow with the length of a video.
 """
@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from PIL import Image
 
 from querypose_jax.errors import UserError
-from querypose_jax.files import whole_file
+from querypose_jax.inference.film_clock import FilmClock
 from querypose_jax.inference.orientation import upright
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
@@ -22,8 +22,6 @@ SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", "
 
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}  # format and file of camera number {}
 DEFAULT_RATE = 25  # frames per second of a source that does not tell
-CODEC_TIME = Fraction(1, 90_000)  # seconds: fine enough for every frame rate in use
-CONSTANT_QUALITY = "20"  # x264's crf: 18 looks like the original, 23 is its default; thin limbs smear above
 
 
 class Frame(NamedTuple):
@@ -32,7 +30,7 @@ class Frame(NamedTuple):
     number: int
     """From 0."""
     seconds: float
-    """From the first frame."""
+    """From the first frame; later than that of the frame before, see `FilmClock`."""
     picture: Image.Image
     """RGB, upright."""
 
@@ -70,7 +68,7 @@ def open_video(source: str | int | Path) -> Iterator[Video]:
     try:
         container = av.open(file, **options)
     except (OSError, ValueError) as error:  # PyAV's errors are of both kinds
-        raise UserError(f"{name}: cannot be opened as a video ({_reason(error)})") from None
+        raise UserError(f"{name}: cannot be opened as a video ({reason(error)})") from None
     with container:
         if not container.streams.video:
             raise UserError(f"{name}: holds no video")
@@ -78,48 +76,6 @@ def open_video(source: str | int | Path) -> Iterator[Video]:
         stream.thread_type = "AUTO"
         rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
         yield Video(_frames(container, stream, rate, name), rate, stream.frames or None)
-
-
-@contextmanager
-def write_video(path: Path, rate: Fraction) -> Iterator["VideoWriter"]:
-    """A video file (H.264) that appears whole at the end, or not at all where an error ends it.
-
-    Args:
-        path: its suffix chooses the container: .mp4, .mkv, .mov.
-        rate: frames per second, kept in the file.
-    """
-    av = import_av()
-    with whole_file(path) as temporary, av.open(str(temporary), "w", format=_container_format(path)) as container:
-        writer = VideoWriter(container, rate)
-        yield writer
-        writer.finish()
-
-
-class VideoWriter:
-    """Takes frames of one size in order; the size is that of the first one."""
-
-    def __init__(self, container: Any, rate: Fraction):
-        self.container, self.rate = container, rate
-        self.stream: Any = None
-
-    def write(self, frame: Frame) -> None:
-        """Encodes a frame at its own time. A side of odd length is continued by one pixel: H.264 needs even ones."""
-        av = import_av()
-        pixels = np.asarray(frame.picture)
-        pixels = np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
-        if self.stream is None:
-            self.stream = self.container.add_stream("libx264", rate=self.rate, options={"crf": CONSTANT_QUALITY})
-            self.stream.height, self.stream.width = pixels.shape[:2]
-            self.stream.pix_fmt = "yuv420p"  # what every player shows
-            self.stream.codec_context.time_base = CODEC_TIME
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture.pts, picture.time_base = round(frame.seconds / CODEC_TIME), CODEC_TIME
-        self.container.mux(self.stream.encode(picture))
-
-    def finish(self) -> None:
-        """Writes what the encoder still holds."""
-        if self.stream is not None:
-            self.container.mux(self.stream.encode(None))
 
 
 def import_av() -> Any:
@@ -143,28 +99,20 @@ def _file_of(source: str | int | Path) -> tuple[str, str, dict[str, str]]:
 
 def _frames(container: Any, stream: Any, rate: Fraction, name: str) -> Iterator[Frame]:
     av = import_av()
-    index, first = 0, None
+    clock = FilmClock(rate)
     decoded = container.decode(stream)
-    while True:
+    for index in count():
         try:
             frame = next(decoded, None)
         except av.error.FFmpegError as error:
-            raise UserError(f"{name}: cannot be decoded after {index} frames ({_reason(error)})") from None
+            said = f"cannot be decoded after {index} frames ({reason(error)})"
+            raise UserError(f"{name}: {said}; end the film there or write it anew with ffmpeg") from None
         if frame is None:
             return
-        seconds = index / float(rate) if frame.time is None else frame.time
-        first = seconds if first is None else first
-        picture = Image.fromarray(upright(frame.to_ndarray(format="rgb24"), frame))
-        yield Frame(index, seconds - first, picture)
-        index += 1
+        pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+        yield Frame(index, clock.next(frame.time), Image.fromarray(pixels))
 
 
-def _container_format(path: Path) -> str:
-    formats = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-    if path.suffix.lower() not in formats:
-        raise UserError(f"{path}: videos are written as {', '.join(formats)}")
-    return formats[path.suffix.lower()]
-
-
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """What FFmpeg says, without its numbers."""
     return getattr(error, "strerror", None) or str(error)

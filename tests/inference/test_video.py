@@ -11,8 +11,9 @@ from PIL import Image
 from querypose_jax.errors import UserError
 from querypose_jax.inference.predict_input import predict_input
 from querypose_jax.inference.tracking import NO_TRACK
-from querypose_jax.inference.video import Frame, is_video, open_video, write_video
+from querypose_jax.inference.video import Frame, is_video, open_video
 from querypose_jax.inference.video_files import predict_video
+from querypose_jax.inference.video_writer import write_video
 
 av = pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
 
