@@ -17,11 +17,20 @@ from querypose_jax.errors import UserError
 from querypose_jax.inference.film_clock import FilmClock
 from querypose_jax.inference.orientation import upright
 
-SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+SUFFIXES = {
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".mpg", ".mpeg", ".mpe",
+    ".m1v", ".m2v", ".mpv", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".3gp", ".3g2", ".flv", ".f4v", ".ogv",
+    ".mxf", ".dv", ".rm", ".rmvb", ".nut", ".y4m", ".ivf", ".mjpg", ".mjpeg", ".h264", ".264", ".h265", ".265",
+    ".hevc",
+}  # fmt: skip
 """Files that are read as videos."""
 
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}  # format and file of camera number {}
 DEFAULT_RATE = 25  # frames per second of a source that does not tell
+
+
+class VideoError(UserError):
+    """A video that cannot be read, or not to its end."""
 
 
 class Frame(NamedTuple):
@@ -47,7 +56,12 @@ class Video(NamedTuple):
 
 def is_video(source: str | int | Path) -> bool:
     """True for a camera (its number) and for the path of a file that is read as a video, judged by its suffix."""
-    return is_camera(source) or Path(str(source)).suffix.lower() in SUFFIXES
+    return is_camera(source) or has_video_suffix(source)
+
+
+def has_video_suffix(path: str | int | Path) -> bool:
+    """True where a name says that the file is a video."""
+    return Path(str(path)).suffix.lower() in SUFFIXES
 
 
 def is_camera(source: str | int | Path) -> bool:
@@ -60,18 +74,19 @@ def open_video(source: str | int | Path) -> Iterator[Video]:
     """Opens a video file, or a camera by its number.
 
     Raises:
-        UserError: PyAV is not installed, the file is missing or holds no video, or the camera does not answer. A
-            file that breaks off raises while its frames are read.
+        UserError: PyAV is not installed.
+        VideoError: the file is missing or holds no video, or the camera does not answer. A file that breaks off raises
+            while its frames are read.
     """
     av = import_av()
     name, file, options = _file_of(source)
     try:
         container = av.open(file, **options)
-    except (OSError, ValueError) as error:  # PyAV's errors are of both kinds
-        raise UserError(f"{name}: cannot be opened as a video ({reason(error)})") from None
+    except errors_of(av) as error:
+        raise VideoError(f"{name}: cannot be opened as a video ({reason(error)})") from None
     with container:
         if not container.streams.video:
-            raise UserError(f"{name}: holds no video")
+            raise VideoError(f"{name}: holds no video")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = Fraction(stream.average_rate or stream.guessed_rate or DEFAULT_RATE)
@@ -104,13 +119,18 @@ def _frames(container: Any, stream: Any, rate: Fraction, name: str) -> Iterator[
     for index in count():
         try:
             frame = next(decoded, None)
-        except av.error.FFmpegError as error:
+            if frame is None:
+                return
+            pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+        except errors_of(av) as error:
             said = f"cannot be decoded after {index} frames ({reason(error)})"
-            raise UserError(f"{name}: {said}; end the film there or write it anew with ffmpeg") from None
-        if frame is None:
-            return
-        pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+            raise VideoError(f"{name}: {said}; end the film there or write it anew with ffmpeg") from None
         yield Frame(index, clock.next(frame.time), Image.fromarray(pixels))
+
+
+def errors_of(av: Any) -> tuple[type[Exception], ...]:
+    """What PyAV raises: errors of its own, which are of many kinds, and Python's."""
+    return av.error.FFmpegError, OSError, ValueError
 
 
 def reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
-from querypose_jax.inference.video import Frame, import_av, reason
+from querypose_jax.inference.video import Frame, errors_of, import_av, reason
 
 CODEC_TIME = Fraction(1, 90_000)  # seconds: fine enough for every frame rate in use
 LONGEST_FRAME = (2**31 - 1) // 2  # CODEC_TIMEs, 3.3 hours: mp4 holds no frame that is shown for twice as long
@@ -99,5 +99,5 @@ class VideoWriter:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, ValueError) as error:  # PyAV's errors are of both kinds
+        except errors_of(import_av()) as error:
             raise UserError(f"{self.path}: cannot be written ({reason(error)})") from None
