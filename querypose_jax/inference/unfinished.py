@@ -20,18 +20,20 @@ def telling(kept: Callable[[], str]) -> Iterator[None]:
         kept: asked when something fails; "" where nothing is kept, and the error stays as it is.
 
     Raises:
-        UserError: what failed and what is kept, in one line, where bad input or the file system was the reason.
+        UserError: what failed and what is kept, in one line, where bad input or the file system was the reason; of
+            the error's own kind.
         KeyboardInterrupt: with what is kept as its message.
         Exception: any other error, with a note.
     """
     try:
         yield
     except KeyboardInterrupt as error:
-        raise KeyboardInterrupt(*[said for said in [kept()] if said], *error.args) from None
+        raise KeyboardInterrupt("; ".join(filter(None, [*map(str, error.args), kept()]))) from None
     except (UserError, OSError) as error:
         if not (said := kept()):
             raise
-        raise UserError(f"{error}; {said}") from error
+        kind = type(error) if isinstance(error, UserError) else UserError
+        raise kind(f"{error}; {said}") from error
     except Exception as error:
         if said := kept():
             error.add_note(said)

@@ -12,9 +12,10 @@ from tqdm import tqdm
 from querypose_jax.errors import UserError
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.prediction import Prediction
-from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
 from querypose_jax.inference.unfinished import part_of, telling
-from querypose_jax.inference.video import Frame, is_camera, open_video
+from querypose_jax.inference.video import Frame, VideoError, is_camera, open_video
 from querypose_jax.inference.video_writer import VideoWriter
 
 
@@ -49,7 +50,7 @@ def predict_video(
         UserError: the video cannot be read (to its end), a package is missing, the files cannot be written, or the
             output would overwrite the input.
     """
-    camera = is_camera(source)
+    camera, threshold = is_camera(source), checked_threshold(threshold)
     name = name or (f"camera_{source}" if camera else Path(str(source)).stem)
     if not camera and Path(output).resolve() == Path(str(source)).resolve().parent:
         raise UserError(f"{output}: the video is in this folder; name another one for the output")
@@ -64,7 +65,7 @@ def predict_video(
                 if not camera:
                     raise
             if not files.count:
-                raise UserError(f"{source}: holds no frame that can be read")
+                raise VideoError(f"{source}: holds no frame that can be read")
             files.finish()
     return files.count
 
