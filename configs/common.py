@@ -27,6 +27,10 @@ def get_config() -> ConfigDict:
             train_split="train",
             eval_split="val",
             largest_people=0,  # pictures of the train split to keep, those with the largest people; 0 = all
+            recipe="",  # what happens to pictures and people on the way in: querypose | detr, see recipes/
+            # True: nobody whose polygons all have fewer than three points is trained on (COCO; recipe querypose)
+            drop_degenerate_polygons=True,
+            keep_empty=False,  # True: training uses pictures without people too, as negatives
             skeleton="coco",  # coco | crowdpose | a group that describes one, see skeletons.described_skeleton
             batch_size=16,  # global, over all devices and hosts
             max_people=100,  # G: slots per picture; the largest people stay when a picture has more

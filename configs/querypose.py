@@ -68,6 +68,7 @@ def get_config() -> ConfigDict:
         )
     )
     config.matching = ConfigDict(dict(solver="callback"))  # callback = scipy on the host | device = on the device
+    config.data.recipe = "querypose"
     config.data.people_ladder = (4, 8, 16, 24, 32, 48, 64, 96, 128)  # R: packed rows of the pose decoder per device
     config.train.pictures_per_group = 2  # pictures that share batch-norm statistics (pose decoder, hrnet); 0 = all
     config.eval.released_rescore = False  # True adds keypoint_released_rescore/AP, comparable with published "AP *"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from querypose_jax.recipes.recipe import People
 from querypose_jax.skeletons import Skeleton
 
 
@@ -33,12 +34,13 @@ class Annotations:
     bbox: np.ndarray
     """float64 [O, 4], x, y, w, h."""
     area: np.ndarray
-    """float64 [O], segment area."""
+    """float64 [O], segment area; worked out from the box where the file has none."""
+    has_area: np.ndarray
+    """bool [O], the file has one."""
     is_crowd: np.ndarray
     """bool [O]"""
-    is_target: np.ndarray
-    """bool [O]; what is trained on: no crowd, no polygon of fewer than three points, no box without area.
-    Scoring keeps the others."""
+    is_degenerate: np.ndarray
+    """bool [O], polygons were drawn and none has three points; False where a data set does not judge by polygons."""
     category_id: np.ndarray
     """int32 [O], as in the file."""
     label: np.ndarray
@@ -69,10 +71,16 @@ def objects_of(annotations: Annotations, row: int) -> slice:
     return slice(int(annotations.start[row]), int(annotations.start[row + 1]))
 
 
-def targets_per_picture(annotations: Annotations) -> np.ndarray:
-    """int64 [P]: objects of each picture that training uses."""
-    owners = annotations.picture_of_object[annotations.is_target]
-    return np.bincount(owners, minlength=annotations.num_pictures)
+def count_per_picture(annotations: Annotations, chosen: np.ndarray) -> np.ndarray:
+    """int64 [P]: how many of the `chosen` objects (bool [O]) each picture has."""
+    return np.bincount(annotations.picture_of_object[chosen], minlength=annotations.num_pictures)
+
+
+def objects_at(annotations: Annotations, objects: np.ndarray) -> People:
+    """Some objects (int [T]) as a recipe takes them."""
+    x, y, w, h = annotations.bbox[objects].T
+    area = np.where(annotations.has_area[objects], annotations.area[objects], np.nan)
+    return People(np.stack([x, y, x + w, y + h], -1), annotations.keypoints[objects], area)
 
 
 def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
@@ -91,12 +99,12 @@ def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
     return dataclasses.replace(annotations, start=start, **per_picture, **per_object)
 
 
-def pictures_with_largest_people(annotations: Annotations, count: int) -> np.ndarray:
-    """Rows [count], ascending, of the pictures whose largest person with labelled joints fills most of the picture."""
+def pictures_with_largest_people(annotations: Annotations, is_target: np.ndarray, count: int) -> np.ndarray:
+    """Rows [count], ascending, of the pictures whose largest target with labelled joints fills most of the picture."""
     owners = annotations.picture_of_object
     share = annotations.bbox[:, 2:].prod(-1) / annotations.size[owners].prod(-1)
     largest = np.zeros(annotations.num_pictures)
-    np.maximum.at(largest, owners, share * (annotations.is_target & (annotations.num_keypoints > 0)))
+    np.maximum.at(largest, owners, share * (is_target & (annotations.num_keypoints > 0)))
     return np.sort(np.argsort(-largest, kind="stable")[:count])
 
 

@@ -9,18 +9,18 @@ batches: every sample is used exactly once and its draws are untouched. Any host
 import functools
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from input_pipeline.annotations import Annotations, targets_per_picture
+from input_pipeline.annotations import Annotations
 from input_pipeline.targets import Targets, make_targets
 from querypose_jax.budget import choose_budget
 from querypose_jax.errors import UserError
+from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import choose_canvas
-from querypose_jax.recipes.geometry import Geometry
-from querypose_jax.recipes.querypose import DRAWS, draw_geometry, resize_geometry
+from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import PeopleBudget
 
@@ -34,7 +34,8 @@ class Samples(NamedTuple):
 
     rows: np.ndarray
     """int64 [S], records."""
-    geometry: Geometry
+    geometry: Any
+    """Of the recipe."""
     targets: Targets
 
 
@@ -72,9 +73,11 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
     data, seed = config.data, config.train.seed
     count = data.block_batches * data.batch_size
     first = block * count
-    rows = stream_rows(annotations, seed, first, count)
-    geometry = draw_geometry(sample_uniform(seed, first, count), annotations.size[rows], data)
-    targets = make_targets(annotations, rows, geometry, get_skeleton(data.skeleton), data.max_people)
+    recipe = get_recipe(data.recipe)
+    is_target = recipe.is_target(annotations, data)
+    rows = stream_rows(usable_rows(annotations, recipe, is_target, data.keep_empty), seed, first, count)
+    geometry = recipe.draw_geometry(sample_uniform(seed, first, count, recipe.draws), annotations.size[rows], data)
+    targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
     samples = Samples(rows, geometry, targets)
     batches = []
     for members, canvas in group_for_training(geometry.final, targets.people, data.canvases, data.batch_size):
@@ -88,10 +91,13 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
     """Every picture once (or the first eval.max_pictures), batches of one canvas each, completed with fillers."""
     data, evaluation = config.data, config.eval
     rows = np.arange(annotations.num_pictures)[: evaluation.max_pictures or None]
-    geometry = resize_geometry(annotations.size[rows], data.eval_short_side, data.longest_side)
-    targets = make_targets(annotations, rows, geometry, get_skeleton(data.skeleton), data.max_people)
-    exact = evaluation.canvas == "exact"
-    canvases = np.array([choose_canvas(h, w, data.canvases, exact) for h, w in geometry.final.tolist()]).reshape(-1, 2)
+    recipe = get_recipe(data.recipe)
+    geometry, is_target = recipe.rest_geometry(annotations.size[rows], data), recipe.is_target(annotations, data)
+    targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
+    choose = functools.partial(
+        choose_canvas, canvases=data.canvases, step=recipe.canvas_step, exact=evaluation.canvas == "exact"
+    )
+    canvases = np.array([choose(h, w) for h, w in geometry.final.tolist()]).reshape(-1, 2)
     size = evaluation.batch_size * shards
     samples, batches = Samples(rows, geometry, targets), []
     for canvas in np.unique(canvases, axis=0):
@@ -101,15 +107,27 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
     return batches
 
 
-def stream_rows(annotations: Annotations, seed: int, first: int, count: int) -> np.ndarray:
-    """int64 [count]: the records of samples first..first + count - 1 of the endless stream.
+def usable_rows(annotations: Annotations, recipe: Recipe, is_target: np.ndarray, keep_empty: bool) -> np.ndarray:
+    """int64: the pictures that training uses, ascending.
 
     Raises:
-        UserError: no picture has anybody to train on.
+        UserError: nobody is left to train on.
     """
-    usable = np.flatnonzero(targets_per_picture(annotations))
-    if not len(usable):
+    usable = recipe.is_usable(annotations, is_target)
+    if not is_target.any():
         raise UserError("no picture of the training split has a person to train on; check the annotation file")
+    return np.arange(len(usable)) if keep_empty else np.flatnonzero(usable)
+
+
+def training_amounts(data: ConfigDict, annotations: Annotations) -> tuple[int, int]:
+    """How many pictures training uses, and how many people are trained on; UserError where there is nobody."""
+    recipe = get_recipe(data.recipe)
+    is_target = recipe.is_target(annotations, data)
+    return len(usable_rows(annotations, recipe, is_target, data.keep_empty)), int(is_target.sum())
+
+
+def stream_rows(usable: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
+    """int64 [count]: the records of samples first..first + count - 1 of the endless stream over usable rows."""
     sample = np.arange(first, first + count)
     epoch, place = np.divmod(sample, len(usable))
     rows = np.empty(count, np.int64)
@@ -124,10 +142,11 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(_words(seed, EPOCH_STREAM + epoch, 0, count), kind="stable")
 
 
-def sample_uniform(seed: int, first: int, count: int) -> np.ndarray:
-    """float64 [count, DRAWS] in [0, 1), one row for each of the samples first, first + 1, ... of the stream."""
-    words = _words(seed, SAMPLE_STREAM, first * DRAWS // WORDS_PER_COUNT, count * DRAWS)
-    return (words >> np.uint64(11)).reshape(count, DRAWS) * 2.0**-53
+def sample_uniform(seed: int, first: int, count: int, draws: int) -> np.ndarray:
+    """float64 [count, draws] in [0, 1), one row for each of the samples first, first + 1, ... of the stream."""
+    counts = -(-draws // WORDS_PER_COUNT)  # of the generator's counter, for each sample
+    words = _words(seed, SAMPLE_STREAM, first * counts, count * counts * WORDS_PER_COUNT)
+    return (words >> np.uint64(11)).reshape(count, -1)[:, :draws] * 2.0**-53
 
 
 def _words(seed: int, stream: int, counter: int, count: int) -> np.ndarray:

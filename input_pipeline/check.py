@@ -9,11 +9,10 @@ data set from being prepared, 2 when there is nothing to read.
 import sys
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
+from input_pipeline.annotations import Annotations
 from input_pipeline.charts import bar_chart
 from input_pipeline.coco_file import find_problems, index_of_content
 from input_pipeline.findings import Finding, consequence, find_in_annotations, find_in_pictures, finding
@@ -23,6 +22,7 @@ from input_pipeline.split_files import SplitFiles, read_content
 from input_pipeline.statistics import describe, describe_plan
 from querypose_jax import command_line
 from querypose_jax.files import write_json
+from querypose_jax.recipes import get_recipe
 from querypose_jax.skeletons import get_skeleton
 
 
@@ -35,8 +35,9 @@ def main(options: flags.FlagValues) -> int:
     config, report, stops = options.config, {}, False
     for split in dict.fromkeys((config.data.train_split, config.data.eval_split)):
         annotations, findings = look_at(config, split)
-        statistics = describe(annotations, get_skeleton(config.data.skeleton))
-        if split == config.data.train_split and targets_per_picture(annotations).any():
+        is_target = get_recipe(config.data.recipe).is_target(annotations, config.data)
+        statistics = describe(annotations, is_target, get_skeleton(config.data.skeleton))
+        if split == config.data.train_split and is_target.any():
             statistics["plan"] = describe_plan(annotations, config, options.shards)
         report[split] = {"findings": [f._asdict() for f in findings], "statistics": statistics}
         stops |= any(f.stops for f in findings)
@@ -52,15 +53,14 @@ def look_at(config: ConfigDict, split: str) -> tuple[Annotations, list[Finding]]
     Raises:
         UserError: there is nothing to read: no file, no JSON.
     """
-    data = config.data
+    data, recipe = config.data, get_recipe(config.data.recipe)
     if data.name not in FILES:  # drawn pictures cannot be broken: their annotations are looked at, not their files
         annotations = open_split(config, split).annotations
-        return annotations, find_in_annotations(annotations, data.max_people)
+        return annotations, find_in_annotations(annotations, recipe.is_target(annotations, data), data.max_people)
     files = FILES[data.name](data, split, get_skeleton(data.skeleton))
     annotations, problems = usable_part(files)
-    findings = problems + find_in_annotations(annotations, data.max_people)
-    if may_skip(split):
-        annotations = select_pictures(annotations, np.flatnonzero(targets_per_picture(annotations)))
+    is_target = recipe.is_target(annotations, data)
+    findings = problems + find_in_annotations(annotations, is_target, data.max_people)
     return annotations, findings + find_in_pictures(annotations, files.pictures, data.workers, may_skip(split))
 
 
@@ -83,7 +83,8 @@ def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
     skips = may_skip(files.split)
     stops = not skips or is_too_much(len(no_numbers), len(content["annotations"]))
     report.append(finding(NO_NUMBERS, no_numbers, consequence(remedy, stops, skips), stops))
-    return index_of_content(content | kept, files.skeleton, files.categories), [f for f in report if f.times]
+    index = index_of_content(content | kept, files.skeleton, files.categories, files.judges_polygons)
+    return index, [f for f in report if f.times]
 
 
 def as_text(split: str, findings: list[Finding], statistics: dict) -> str:

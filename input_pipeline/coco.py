@@ -3,8 +3,8 @@
     <root>/train2017/*.jpg   <root>/val2017/*.jpg   <root>/annotations/person_keypoints_{train,val}2017.json
 
 and, to be predicted for the COCO server, <root>/test2017/*.jpg with <root>/annotations/image_info_test-dev2017.json.
-Records are sorted by image id. The training split keeps the pictures that have something to train on (official:
-anything but a crowd; people without labelled joints count); the other splits keep all.
+Records are sorted by image id and hold every picture with all its annotations: who and what is trained on is for the
+recipe to say.
 Every picture is decoded once here, so that a broken one is found before training and not at step 90,000: a training
 split leaves it out and counts it, the other splits are refused (see skipping.py).
 """

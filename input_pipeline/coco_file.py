@@ -12,11 +12,11 @@ import numpy as np
 from input_pipeline.annotations import Annotations
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import LARGEST_PICTURE
+from querypose_jax.recipes.recipe import AREA_OF_BOX
 from querypose_jax.skeletons import Skeleton
 
 IMAGE_KEYS = ("id", "file_name", "height", "width")
 OBJECT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
-AREA_OF_BOX = 0.53  # segment area of a person relative to the box, where nobody drew a segment (CrowdPose)
 DEFAULTS: dict[str, Callable[[dict], float]] = {  # what an annotation may lack, from what it has
     "area": lambda entry: AREA_OF_BOX * entry["bbox"][2] * entry["bbox"][3] if _is_numbers(entry["bbox"], 4) else 0.0,
     "iscrowd": lambda entry: 0,
@@ -81,6 +81,7 @@ def prepared_content(content: dict, path: Path, categories: tuple[str, ...], may
         content["annotations"] = [e for e in content["annotations"] if not _is_of(e, unwanted)]
     for entry in content["annotations"]:
         if isinstance(entry, dict) and {"bbox", "keypoints"} <= entry.keys():
+            entry["has_area"] = "area" in entry
             entry |= {key: DEFAULTS[key](entry) for key in may_lack if key not in entry}
     return content
 
@@ -181,7 +182,9 @@ def short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] = ()) -> Annotations:
+def index_of_content(
+    content: dict, skeleton: Skeleton, wanted: tuple[str, ...] = (), judges_polygons: bool = True
+) -> Annotations:
     """The annotation index of a file without problems.
 
     Pictures are sorted by id, the objects of a picture stay in the order of the file. Labels count the `wanted`
@@ -199,8 +202,7 @@ def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] 
     label_of = {category: label for label, category in enumerate(order)}
     counts = np.bincount(np.array([row_of[entry["image_id"]] for entry in objects], int), minlength=len(images))
     crowd = np.array([entry["iscrowd"] for entry in objects], bool)
-    degenerate = np.array([_is_degenerate(entry.get("segmentation")) for entry in objects], bool)
-    has_area = np.array([min(entry["bbox"][2:]) > 0 for entry in objects], bool)
+    degenerate = np.array([judges_polygons and _is_degenerate(entry.get("segmentation")) for entry in objects], bool)
 
     def column(key: str, dtype: type, shape: tuple[int, ...] = ()) -> np.ndarray:
         return np.array([entry[key] for entry in objects], dtype).reshape(-1, *shape)
@@ -213,8 +215,9 @@ def index_of_content(content: dict, skeleton: Skeleton, wanted: tuple[str, ...] 
         object_id=column("id", np.int64),
         bbox=column("bbox", np.float64, (4,)),
         area=column("area", np.float64),
+        has_area=np.array([entry.get("has_area", True) for entry in objects], bool),
         is_crowd=crowd,
-        is_target=~crowd & ~degenerate & has_area,
+        is_degenerate=degenerate,
         category_id=column("category_id", np.int32),
         label=np.array([label_of[entry["category_id"]] for entry in objects], np.int32),
         keypoints=column("keypoints", np.float64, (skeleton.num_keypoints, 3)),

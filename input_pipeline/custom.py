@@ -34,4 +34,5 @@ def split_files(data: ConfigDict, split: str, skeleton: Skeleton) -> SplitFiles:
         skeleton=skeleton,
         categories=tuple(data.custom.get("categories", ())),
         may_lack=MAY_LACK,
+        judges_polygons=False,  # who has a box and joints is a person, whatever a tool wrote as segmentation
     )

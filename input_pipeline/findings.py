@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from input_pipeline.annotations import Annotations, targets_per_picture
+from input_pipeline.annotations import Annotations, count_per_picture
 from input_pipeline.skipping import LARGEST_SHARE, OTHER_SIZE, UNREADABLE, is_too_much
 from querypose_jax.pictures import FORMATS, PictureError, read_picture
-from querypose_jax.recipes.querypose import LARGEST_CROPPED_ASPECT
+from querypose_jax.recipes.geometry import LARGEST_CROPPED_ASPECT
 
 NUM_EXAMPLES = 3
 EXIF_ORIENTATION = 0x0112  # tag; 1 = upright
@@ -41,8 +41,14 @@ def finding(kind: str, where: Iterable[str], consequence: str, stops: bool = Fal
     return Finding(kind, len(places), places[:NUM_EXAMPLES], consequence, stops)
 
 
-def find_in_annotations(annotations: Annotations, max_people: int) -> list[Finding]:
-    """Looks at every picture's and every object's numbers; kinds that do not occur are left out."""
+def find_in_annotations(annotations: Annotations, is_target: np.ndarray, max_people: int) -> list[Finding]:
+    """Looks at every picture's and every object's numbers; kinds that do not occur are left out.
+
+    Args:
+        annotations: index of a split.
+        is_target: bool [O], who is trained on.
+        max_people: slots of a picture.
+    """
     a, owners = annotations, annotations.picture_of_object
     height, width = a.size[owners].T
     x0, y0, w, h = a.bbox.T
@@ -52,8 +58,9 @@ def find_in_annotations(annotations: Annotations, max_people: int) -> list[Findi
     reach = FAR_OUTSIDE * np.maximum(w, h)[:, None, None]
     low, high = a.bbox[:, None, :2] - reach, a.bbox[:, None, :2] + a.bbox[:, None, 2:] + reach
     stray = ((joints < low) | (joints > high)).any(-1)
-    is_person, targets = ~a.is_crowd, targets_per_picture(a)
+    is_person, targets = ~a.is_crowd, count_per_picture(a, is_target)
     is_empty = (w <= 0) | (h <= 0)
+    is_shape_lost = a.is_degenerate & ~is_target & ~is_empty
     is_outside = ~is_empty & ((x0 >= width) | (y0 >= height) | (x0 + w <= 0) | (y0 + h <= 0))
     leaves = (x0 < -1) | (y0 < -1) | (x0 + w > width + 1) | (y0 + h > height + 1)
     short, long = a.size.min(-1), a.size.max(-1)
@@ -67,7 +74,7 @@ def find_in_annotations(annotations: Annotations, max_people: int) -> list[Findi
     used = "used as it is"
     found = [
         finding("crowd", objects(a.is_crowd), "not trained on; ignored in evaluation"),
-        finding("polygon of fewer than three points", objects(is_person & ~a.is_target & ~is_empty), "not trained on"),
+        finding("polygon of fewer than three points", objects(is_person & is_shape_lost), "not trained on"),
         finding("box without width or height, or negative", objects(is_empty), "not trained on; kept in evaluation"),
         finding("box outside of the picture", objects(is_outside), "not trained on; kept in evaluation"),
         finding("box leaves the picture by more than a pixel", objects(leaves & ~is_outside), "clipped in training"),

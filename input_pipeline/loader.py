@@ -29,15 +29,16 @@ from input_pipeline.annotations import (
     pictures_with_largest_people,
     select_pictures,
 )  # fmt: skip
-from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation
+from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation, training_amounts
 from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.skipping import Skipped, load_skipped, may_skip
 from input_pipeline.split_files import SplitFiles, check_split, data_key, usable_split
 from input_pipeline.targets import make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import read_picture
+from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import lay_on
-from querypose_jax.recipes.querypose import transform_picture
+from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -100,8 +101,11 @@ def open_split(config: ConfigDict, split: str) -> Split:
         raise UserError(
             f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
         )
+    if may_skip(split):
+        training_amounts(data, annotations)  # refuses where there is nobody to train on
     if may_skip(split) and data.largest_people:
-        rows = pictures_with_largest_people(annotations, data.largest_people)
+        is_target = get_recipe(data.recipe).is_target(annotations, data)
+        rows = pictures_with_largest_people(annotations, is_target, data.largest_people)
         annotations, read_any = select_pictures(annotations, rows), read
         return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]), skipped=skipped)
     return Split(folder.name, annotations, skeleton, read, is_labelled, skipped)
@@ -189,7 +193,13 @@ def _share(batch_size: int, shards: int, process_index: int, process_count: int)
 
 def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, image: np.ndarray) -> Batch:
     return make_batch(
-        split.annotations, *planned.samples, planned.members[share], image, config.data.max_people, planned.budget
+        split.annotations,
+        get_recipe(config.data.recipe),
+        *planned.samples,
+        planned.members[share],
+        image,
+        config.data.max_people,
+        planned.budget,
     )
 
 
@@ -213,7 +223,7 @@ def _images(
     tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the
     interpreter), which write into the batch's array. Passing pixels through tensors would copy them three times more.
     """
-    length = share.stop - share.start
+    length, recipe = share.stop - share.start, get_recipe(config.data.recipe)
     arrays: dict[int, np.ndarray] = {}
     lock = threading.Lock()
     failures: list[Exception] = []
@@ -225,7 +235,7 @@ def _images(
             with lock:
                 if step not in arrays:
                     arrays[step] = np.zeros((length, *planned.canvas, 3), np.uint8)
-            load_picture(split, planned, share.start + i, arrays[step][i])
+            load_picture(split, recipe, planned, share.start + i, arrays[step][i])
         except Exception as error:
             failures.append(error)
             raise
@@ -249,7 +259,7 @@ def _images(
         raise
 
 
-def load_picture(split: Split, planned: PlannedBatch, position: int, canvas: np.ndarray) -> None:
+def load_picture(split: Split, recipe: Recipe, planned: PlannedBatch, position: int, canvas: np.ndarray) -> None:
     """Writes one member of a batch to the top left of its canvas, uint8 [H, W, 3] of zeros; a filler writes nothing."""
     member = planned.members[position]
     if member == FILLER:
@@ -257,4 +267,4 @@ def load_picture(split: Split, planned: PlannedBatch, position: int, canvas: np.
     rows, geometry, _ = planned.samples
     row = rows[member]
     picture = read_picture(split.read(row), name=str(split.annotations.file_name[row]))
-    lay_on(canvas, transform_picture(picture, geometry.at(member)))
+    lay_on(canvas, recipe.transform_picture(picture, geometry.at(member)))

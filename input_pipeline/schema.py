@@ -7,7 +7,7 @@ from input_pipeline.annotations import Annotations, objects_of
 
 # Part of the name of every prepared folder. To be raised with any change of what is read from annotation files, kept
 # in records or in the index beside them: folders of an older version are then prepared anew.
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:
@@ -18,7 +18,8 @@ def features(num_keypoints: int) -> tfds.features.FeaturesDict:
             "bbox": tfds.features.Tensor(shape=(4,), dtype=np.float64, doc="x, y, w, h in pixels"),
             "area": np.float64,
             "is_crowd": np.bool_,
-            "is_target": np.bool_,
+            "has_area": np.bool_,
+            "is_degenerate": np.bool_,
             "label": np.int32,
             "category_id": np.int32,
             "keypoints": tfds.features.Tensor(
@@ -48,7 +49,8 @@ def example(annotations: Annotations, row: int, picture: bytes) -> dict:
         "bbox": annotations.bbox[o],
         "area": annotations.area[o],
         "is_crowd": annotations.is_crowd[o],
-        "is_target": annotations.is_target[o],
+        "has_area": annotations.has_area[o],
+        "is_degenerate": annotations.is_degenerate[o],
         "label": annotations.label[o],
         "category_id": annotations.category_id[o],
         "keypoints": annotations.keypoints[o],

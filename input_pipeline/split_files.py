@@ -5,10 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from input_pipeline import schema
-from input_pipeline.annotations import Annotations, select_pictures, targets_per_picture
+from input_pipeline.annotations import Annotations
 from input_pipeline.coco_file import find_problems, index_of_content, prepared_content, read_json
 from input_pipeline.skipping import NO_NUMBERS, Skipped, may_skip, refuse_too_much
 from querypose_jax.errors import UserError
@@ -30,6 +28,8 @@ class SplitFiles(NamedTuple):
     """Keys of annotations that are worked out where the file lacks them, see coco_file.DEFAULTS."""
     is_labelled: bool = True
     """False where the file lists pictures only, to be predicted."""
+    judges_polygons: bool = True
+    """Polygons of fewer than three points are noted, which the released rule for COCO drops; False: nobody looks."""
 
 
 def check_split(split: str, known: Iterable[str]) -> None:
@@ -75,8 +75,7 @@ def usable_split(files: SplitFiles) -> tuple[Annotations, list[Skipped]]:
     """The index of the records of a split, and the annotations that training does without.
 
     Raises:
-        UserError: an entry that cannot be used, more of those to do without than skipping.LARGEST_SHARE, no pictures,
-            or, for training, nobody on any of them.
+        UserError: an entry that cannot be used, more of those to do without than skipping.LARGEST_SHARE, no pictures.
     """
     shown = " + ".join(map(str, files.annotations))
     content = read_content(files)
@@ -91,24 +90,7 @@ def usable_split(files: SplitFiles) -> tuple[Annotations, list[Skipped]]:
     content["annotations"] = [e for place, e in enumerate(content["annotations"]) if place not in places]
     if not content["images"]:
         raise UserError(f"{shown}: lists no pictures, the split {files.split!r} is empty; name another file")
-    return kept_pictures(index_of_content(content, files.skeleton, files.categories), files), skipped
-
-
-def kept_pictures(annotations: Annotations, files: SplitFiles) -> Annotations:
-    """All pictures of a split, of a training split those that have something to train on (official).
-
-    Raises:
-        UserError: there is nothing to train on.
-    """
-    if not may_skip(files.split):
-        return annotations
-    rows = np.flatnonzero(targets_per_picture(annotations))
-    if not len(rows):
-        raise UserError(
-            f"{files.annotations[0]}: no picture has anybody to train on, the split {files.split!r} is empty; check "
-            "the annotation file"
-        )
-    return select_pictures(annotations, rows)
+    return index_of_content(content, files.skeleton, files.categories, files.judges_polygons), skipped
 
 
 def data_key(files: SplitFiles) -> str:
@@ -117,6 +99,6 @@ def data_key(files: SplitFiles) -> str:
     for path in files.annotations:
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    read_as = (files.split, files.skeleton.names, files.categories, files.may_lack, schema.FORMAT_VERSION)
-    digest.update(repr(read_as).encode())
+    read_as = (files.split, files.skeleton.names, files.categories, files.may_lack, files.judges_polygons)
+    digest.update(repr((read_as, schema.FORMAT_VERSION)).encode())
     return digest.hexdigest()[:12]

@@ -5,20 +5,21 @@ from collections import Counter
 import numpy as np
 from ml_collections import ConfigDict
 
-from input_pipeline.annotations import Annotations, targets_per_picture
-from input_pipeline.batching import PlannedBatch, plan_block
+from input_pipeline.annotations import Annotations, count_per_picture
+from input_pipeline.batching import PlannedBatch, plan_block, usable_rows
+from querypose_jax.recipes import get_recipe
 from querypose_jax.skeletons import Skeleton
 
 QUANTILES = (0, 10, 50, 90, 100)  # percent
 MAX_BLOCKS = 40  # blocks of the plan that are looked at
 
 
-def describe(annotations: Annotations, skeleton: Skeleton) -> dict:
-    """Pictures, people and joints of a split. Sizes in pixels, heights relative to the picture."""
-    a, people = annotations, targets_per_picture(annotations)
-    owners = a.picture_of_object[a.is_target]
-    visibility = a.keypoints[a.is_target][..., 2]
-    height = a.bbox[a.is_target, 3] / a.size[owners, 0]
+def describe(annotations: Annotations, is_target: np.ndarray, skeleton: Skeleton) -> dict:
+    """Pictures, people who are trained on and their joints. Sizes in pixels, heights relative to the picture."""
+    a, people = annotations, count_per_picture(annotations, is_target)
+    owners = a.picture_of_object[is_target]
+    visibility = a.keypoints[is_target][..., 2]
+    height = a.bbox[is_target, 3] / a.size[owners, 0]
     return {
         "pictures": a.num_pictures,
         "people": int(people.sum()),
@@ -48,7 +49,9 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
 def describe_plan(annotations: Annotations, config: ConfigDict, shards: int) -> dict:
     """What the first epoch's plan costs in padding, packed rows and compiled programs."""
     data = config.data
-    epoch = np.count_nonzero(targets_per_picture(annotations)) / data.batch_size
+    recipe = get_recipe(data.recipe)
+    usable = usable_rows(annotations, recipe, recipe.is_target(annotations, data), data.keep_empty)
+    epoch = len(usable) / data.batch_size
     blocks = int(np.clip(-(-epoch // data.block_batches), 1, MAX_BLOCKS))
     planned = [batch for block in range(blocks) for batch in plan_block(annotations, config, shards, block)]
     left_out = sum(batch.samples.targets.num_cut for batch in planned[:: data.block_batches])  # one figure per block

@@ -1,12 +1,11 @@
 """The people of planned samples in network pixels, and the numpy `Batch` they end in."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from input_pipeline.annotations import Annotations
-from querypose_jax.recipes.geometry import Geometry
-from querypose_jax.recipes.querypose import area_scale, inverse_affine, is_box_left, move_boxes, move_keypoints
+from input_pipeline.annotations import Annotations, objects_at
+from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Batch, PeopleBudget
 
@@ -34,37 +33,40 @@ class Targets(NamedTuple):
 
 
 def make_targets(
-    annotations: Annotations, rows: np.ndarray, geometry: Geometry, skeleton: Skeleton, max_people: int
+    annotations: Annotations,
+    rows: np.ndarray,
+    is_target: np.ndarray,
+    geometry: Any,
+    recipe: Recipe,
+    skeleton: Skeleton,
+    max_people: int,
 ) -> Targets:
     """Moves the people of pictures rows [S] through their geometry and drops those whose box is gone.
 
     Args:
         annotations: index of the data set.
         rows: int64 [S], may repeat.
-        geometry: of the S samples.
+        is_target: bool [O], who is trained on.
+        geometry: of the S samples, of the recipe.
+        recipe: moves people.
         skeleton: for the left/right pairs.
         max_people: slots per picture; the largest boxes stay, in their original order.
     """
     counts = annotations.start[rows + 1] - annotations.start[rows]
     sample = np.repeat(np.arange(len(rows)), counts)
     objects = np.arange(counts.sum()) + np.repeat(annotations.start[rows] - (np.cumsum(counts) - counts), counts)
-    is_used = annotations.is_target[objects]
+    is_used = is_target[objects]
     sample, objects = sample[is_used], objects[is_used]
 
-    x, y, w, h = annotations.bbox[objects].T
-    boxes = move_boxes(np.stack([x, y, x + w, y + h], -1), geometry.at(sample))
-    is_left = is_box_left(boxes)
-    stays = is_left & (_rank_by_size(sample, boxes, is_left) < max_people)
-    sample, objects, boxes = sample[stays], objects[stays], boxes[stays]
-
-    moved = geometry.at(sample)
+    moved = recipe.move_people(objects_at(annotations, objects), geometry.at(sample), skeleton)
+    stays = moved.is_left & (_rank_by_size(sample, moved.boxes, moved.is_left) < max_people)
     return Targets(
-        start=np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(rows)))]),
-        boxes=boxes,
-        keypoints=move_keypoints(annotations.keypoints[objects], moved, skeleton),
-        area=(annotations.area[objects] * area_scale(moved)).astype(np.float32),
-        label=annotations.label[objects],
-        num_cut=int(is_left.sum() - stays.sum()),
+        start=np.concatenate([[0], np.cumsum(np.bincount(sample[stays], minlength=len(rows)))]),
+        boxes=moved.boxes[stays],
+        keypoints=moved.keypoints[stays],
+        area=moved.area[stays],
+        label=annotations.label[objects[stays]],
+        num_cut=int(moved.is_left.sum() - stays.sum()),
     )
 
 
@@ -80,8 +82,9 @@ def _rank_by_size(sample: np.ndarray, boxes: np.ndarray, is_left: np.ndarray) ->
 
 def make_batch(
     annotations: Annotations,
+    recipe: Recipe,
     rows: np.ndarray,
-    geometry: Geometry,
+    geometry: Any,
     targets: Targets,
     members: np.ndarray,
     image: np.ndarray,
@@ -91,6 +94,7 @@ def make_batch(
     """Joins pixels and people.
 
     Args:
+        recipe: of the geometry.
         rows, geometry, targets: of S samples.
         members: int64 [B], samples of this batch; negative ones are fillers (no picture, valid everywhere).
         image: uint8 [B, H, W, 3].
@@ -115,7 +119,7 @@ def make_batch(
         valid_size=np.where(fill, canvas, own_geometry.final),
         orig_size=np.where(fill, canvas, own_geometry.original),
         image_id=np.where(is_filler, FILLER_ID, annotations.image_id[rows[members]]).astype(np.int32),
-        inv_affine=np.where(fill[..., None], identity, inverse_affine(own_geometry)),
+        inv_affine=np.where(fill[..., None], identity, recipe.inverse_affine(own_geometry)),
         boxes=boxes,
         keypoints=keypoints,
         area=area,

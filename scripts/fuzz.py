@@ -5,12 +5,11 @@
 Anything else counts as failed: another error than UserError, a message of several lines, ten seconds of the processor
 without an end, 64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned
 into batches. Input number i of a reader depends on the seed, the reader and i alone. Prints tried / refused / accepted
-/ failed and the first failures; exit code 1 if there is one. pth needs torch and is left out where it is not installed.
+/ failed and the first failures; exit code 1 if there is one.
 """
 
 import argparse
 import functools
-import io
 import json
 import math
 import pickle
@@ -23,7 +22,6 @@ import tempfile
 import time
 import traceback
 import warnings
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -37,18 +35,21 @@ sys.path.insert(0, str(ROOT))
 
 from configs import synthetic_tiny  # noqa: E402
 from input_pipeline import people  # noqa: E402
-from input_pipeline.annotations import ground_truth, targets_per_picture  # noqa: E402
+from input_pipeline.annotations import ground_truth  # noqa: E402
 from input_pipeline.batching import plan_block  # noqa: E402
 from input_pipeline.findings import find_in_annotations  # noqa: E402
 from input_pipeline.split_files import SplitFiles, usable_split  # noqa: E402
 from input_pipeline.synthetic import index_of  # noqa: E402
 from querypose_jax.errors import UserError  # noqa: E402
+from querypose_jax.recipes.querypose import RECIPE  # noqa: E402
 from querypose_jax.skeletons import COCO  # noqa: E402
 from querypose_jax.weights.formats import read_weights  # noqa: E402
+from tests.weights import torch_files as written  # noqa: E402
 
 LIMIT_S = 10  # of the processor, for one input: on a busy machine others may take minutes
 LIMIT_KIB = 64 * 1024  # by which one input may raise the peak of memory
 WARM_UP = 200  # inputs before memory counts
+LIES = ("method", "flags", "size", "packed", "at", "crc")  # of a directory of an archive
 SHOWN = 5  # failures that are printed
 STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.float32([1, -2])}
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1)
@@ -124,22 +125,51 @@ def safe_tensors(rng: random.Random) -> bytes:
 
 
 def torch_files(rng: random.Random) -> bytes:
-    """Half of the damage goes into one member of the archive, whose checksum is right again then."""
-    import torch
+    """Files of torch.save: bytes damaged, one member damaged (its checksum right again), or lies of every kind."""
+    content = {"model": STATE, "optimizer": [np.zeros(3, np.float64)], "args": argparse.Namespace(lr=0.1), "epoch": 3}
+    storages: dict[str, bytes] = {}
+    tree = written.with_tensors(content, storages)
+    kind = rng.randrange(4)
+    if kind == 0:
+        tree["model"] = {name: lying_tensor(tensor, rng) for name, tensor in tree["model"].items()}
+    listed = written.entries(written.program(tree, rng.randrange(2, 6)), storages)
+    at = rng.randrange(len(listed))
+    if kind == 1:
+        listed[at] = lying_entry(listed[at], listed, rng)
+    elif kind == 2:
+        listed[at] = listed[at]._replace(content=damaged(listed[at].content, rng))
+    whole = written.archive(listed, zip64=rng.random() < 0.3, end_64=rng.random() < 0.7)
+    return damaged(whole, rng) if kind == 3 else whole
 
-    buffer = io.BytesIO()
-    tensors = {name: torch.from_numpy(x.copy()) for name, x in STATE.items()}
-    torch.save({"model": tensors}, buffer, _use_new_zipfile_serialization=rng.random() < 0.7)
-    whole = buffer.getvalue()
-    if not zipfile.is_zipfile(buffer) or rng.random() < 0.5:
-        return damaged(whole, rng)
-    changed = io.BytesIO()
-    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(changed, "w") as target:
-        victim = rng.choice(source.namelist())
-        for name in source.namelist():
-            content = source.read(name)
-            target.writestr(name, damaged(content, rng) if name == victim else content)
-    return changed.getvalue()
+
+def lying_tensor(tensor: written.Call, rng: random.Random) -> written.Call:
+    """A tensor of which the file says something else in one or two places."""
+    storage, offset, shape, strides, *rest = tensor.arguments
+    said = {"offset": offset, "shape": shape, "strides": strides, "key": storage.key, "count": storage.count}
+    for _ in range(rng.randint(1, 2)):
+        numbers = [rng.choice((*NUMBERS, -1, 2, 2, 3, 3)) for _ in range(rng.choice((0, 1, 2, 2, 2, 40)))]
+        lies = {
+            "offset": rng.choice((*NUMBERS, -1, 2, 6)),
+            "shape": tuple(numbers),
+            "strides": tuple(rng.choice((0, 1, 2, number)) for number in numbers),
+            "key": rng.choice(("0", "1", "2", "9", "../version", "")),
+            "count": rng.choice((*NUMBERS, -1, 2, 6)),
+        }
+        name = rng.choice(sorted(said))
+        said[name] = lies[name] if rng.random() < 0.8 else rng.choice(VALUES)
+    kind = storage.kind if rng.random() < 0.8 else rng.choice(sorted(written.STORAGES.values()))
+    storage = written.Storage(kind, said["key"], said["count"])
+    return tensor._replace(arguments=(storage, said["offset"], said["shape"], said["strides"], *rest))
+
+
+def lying_entry(entry: written.Entry, others: list[written.Entry], rng: random.Random) -> written.Entry:
+    """An entry of which the directory says something else in one or two places."""
+    for _ in range(rng.randint(1, 2)):
+        number = rng.choice((rng.choice(NUMBERS) % 2**32, rng.randrange(3000)))
+        name = rng.choice((rng.choice(others).name, "../x", "/x", "a/data.pkl", "x" * 600, "a\x1b[2J", ""))
+        lie = rng.choice(({"name": name}, {"size": number, "packed": number}, *({key: number} for key in LIES)))
+        entry = entry._replace(**lie)
+    return entry._replace(method=entry.method % 2**16, flags=entry.flags % 2**16)
 
 
 @functools.cache
@@ -162,17 +192,19 @@ def annotation_files(rng: random.Random) -> bytes:
 
 
 def read_weights_file(path: Path, rng: random.Random) -> None:
-    read_weights(path)
+    for x in read_weights(path).tensors.values():
+        x.tobytes()  # every number: what is mapped is read only then
 
 
 def use_annotations(path: Path, rng: random.Random) -> None:
     """Reads a file and does with it what training, the check and an evaluation do."""
     split = rng.choice(("train", "val"))
     annotations, _ = usable_split(SplitFiles(split, (path,), path.parent, COCO))
-    find_in_annotations(annotations, max_people=2)
+    config = synthetic_tiny.get_config()
+    is_target = RECIPE.is_target(annotations, config.data)
+    find_in_annotations(annotations, is_target, max_people=2)
     json.dumps(ground_truth(annotations, COCO), allow_nan=False)
-    if targets_per_picture(annotations).any():
-        config = synthetic_tiny.get_config()
+    if is_target.any():
         config.data.update(batch_size=2, block_batches=2, canvases=((2048, 2048),))
         plan_block(annotations, config, 1, 0)
 
@@ -239,12 +271,6 @@ def main() -> int:
     names = options.readers.split(",")
     if unknown := set(names) - set(READERS):
         parser.error(f"no reader {', '.join(sorted(unknown))}; there are {', '.join(READERS)}")
-    if "pth" in names:
-        try:
-            import torch  # noqa: F401
-        except ModuleNotFoundError:
-            print("pth: left out, torch is not installed")
-            names.remove("pth")
 
     def stop(*_: object) -> None:
         raise TooSlow

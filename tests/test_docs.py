@@ -16,6 +16,7 @@ from querypose_jax import command_line
 from querypose_jax.bench import __main__ as bench
 from querypose_jax.configuration.check_config import check_config
 from querypose_jax.weights import command as weights
+from tests.toy import family  # noqa: F401  a command of docs/add_a_model.md names it
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -87,6 +88,11 @@ RUN_BY = {
         "needs COCO and released weights",
     "python launch.py --mode=predict --workdir=weights/w32 --input=photo.jpg --output=poses":
         "tests/test_packaging.py::test_an_installed_copy_predicts_from_another_folder_without_tensorflow",
+    "python -m tests.toy.run --config=tests/toy/config.py --workdir=runs/toy":
+        "tests/toy/test_family.py::test_it_resumes_after_sigkill_to_the_bit",
+    "python -m tests.toy.run --mode=predict --workdir=runs/toy --input=docs/pictures/people.jpg --output=poses "
+    "--threshold=0":
+        "tests/toy/test_family.py::test_it_predicts_and_an_exported_program_gives_the_same_poses",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=querypose_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
 }  # fmt: skip
@@ -118,14 +124,13 @@ ALL = sorted({command for page in PAGES for command in (*FENCED[page.name], *com
 @pytest.fixture
 def dry(monkeypatch):
     """Commands check what they are given and then do nothing."""
-    for mode in ("train", "evaluate", "predict", "export", "plan", "replay"):
-        monkeypatch.setattr(launch, mode, lambda options, config: None)
+    nothing = {mode: (needed, lambda options, config: None) for mode, (needed, _) in launch.MODES.items()}
+    monkeypatch.setattr(launch, "MODES", nothing)
     monkeypatch.setattr(launch, "join", lambda *told: None)
     monkeypatch.setattr(launch, "run_config", lambda options: options.config)  # there is no run
     monkeypatch.setattr(weights, "import_weights", lambda *told: [])
     monkeypatch.setattr(weights, "export_weights", lambda *told: [])
-    monkeypatch.setattr(bench.importlib, "import_module", lambda name: bench)
-    monkeypatch.setattr(bench, "run", lambda config, options: "", raising=False)
+    monkeypatch.setattr(bench, "run_table", lambda name, config, options: "")
 
 
 def exit_code(command: str) -> int:
@@ -146,7 +151,12 @@ def exit_code(command: str) -> int:
         module = check if name.endswith("check") else dump
         check_config(command_line.parse_flags([name, *rest], module.define_flags, None).config)
         return 0
-    mains = {"launch": launch.main, "querypose_jax.weights": weights.main, "querypose_jax.bench": bench.main}
+    mains = {
+        "launch": launch.main,
+        "tests.toy.run": launch.main,
+        "querypose_jax.weights": weights.main,
+        "querypose_jax.bench": bench.main,
+    }
     if name in mains:
         return mains[name]([name, *rest]) if rest else 0
     return int(not (ROOT / name.replace(".", "/")).with_suffix(".py").exists())

@@ -14,6 +14,7 @@ from querypose_jax.backbones.hrnet import BRANCH_WIDTHS, HRNet
 from querypose_jax.backbones.resnet import BLOCKS, ResNet
 from querypose_jax.backbones.small import SmallTrunk
 from querypose_jax.backbones.swin import SIZES, Swin
+from querypose_jax.backbones.windows import WINDOW
 from querypose_jax.errors import UserError
 from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.structures import Batch
@@ -73,7 +74,8 @@ def build_trunk(
         check_known(config, "size", SIZES)
         if not 0 <= config.drop_path < 1:
             raise UserError(f"config.model.backbone.drop_path={config.drop_path!r} must be at least 0 and less than 1")
-        return Swin(config.size, config.drop_path, config.remat, dtype, rngs)
+        window, used = config.get("window", WINDOW), config.get("stages", (0, 1, 2, 3))  # with a pyramid: no such keys
+        return Swin(config.size, config.drop_path, config.remat, dtype, rngs, window, used)
     if config.name == "small":
         return SmallTrunk(dtype, rngs)
     raise UserError(f"config.model.backbone.name={config.name!r} is unknown; known: resnet, hrnet, swin, small")

@@ -1,5 +1,7 @@
 """Where the backbones' parameters are in an official state dict (prefix `backbone.`)."""
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from querypose_jax.backbones import hrnet
@@ -17,16 +19,28 @@ def backbone_names(config: ConfigDict, prefix: str = "backbone.") -> NameMap:
     Raises:
         UserError: a backbone that has no official counterpart.
     """
-    inner = f"{prefix}bottom_up."
+    pyramid = hrfpn_names(config.pyramid, prefix) if config.name == "hrnet" else fpn_names(prefix)
+    return prefixed(("trunk",), trunk_names(config, f"{prefix}bottom_up.")) | prefixed(("pyramid",), pyramid)
+
+
+def trunk_names(config: ConfigDict, prefix: str = "backbone.bottom_up.", used: Sequence[int] = (0, 1, 2, 3)) -> NameMap:
+    """Our path inside a trunk -> the names to which files of trunks, whoever wrote them, are translated.
+
+    Args:
+        config: `config.model.backbone`.
+        prefix: of the names.
+        used: stages of a swin that have a norm behind them.
+
+    Raises:
+        UserError: a trunk that has no official counterpart.
+    """
     if config.name == "resnet":
-        trunk, pyramid = resnet_names(config.depth, inner), fpn_names(prefix)
-    elif config.name == "hrnet":
-        trunk, pyramid = hrnet_names(inner), hrfpn_names(config.pyramid, prefix)
-    elif config.name == "swin":
-        trunk, pyramid = swin_names(config.size, inner), fpn_names(prefix)
-    else:
-        raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
-    return prefixed(("trunk",), trunk) | prefixed(("pyramid",), pyramid)
+        return resnet_names(config.depth, prefix)
+    if config.name == "hrnet":
+        return hrnet_names(prefix)
+    if config.name == "swin":
+        return swin_names(config.size, prefix, used)
+    raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
 
 
 def fpn_names(prefix: str) -> NameMap:
@@ -65,8 +79,20 @@ def resnet_names(depth: int, prefix: str) -> NameMap:
     return names
 
 
+def torchvision_resnet_names(depth: int, prefix: str) -> NameMap:
+    """The same trunk under torchvision's names, as DETRs keep them."""
+    names = prefixed(("stem",), conv_norm_names(f"{prefix}conv1", f"{prefix}bn1"))
+    for stage, blocks in enumerate(BLOCKS[depth]):
+        for block in range(blocks):
+            inner = f"{prefix}layer{stage + 1}.{block}."
+            names |= prefixed(("stages", stage, block), residual_names(inner, convs=3))
+        shortcut = sequential_names(f"{prefix}layer{stage + 1}.0.downsample")
+        names |= prefixed(("stages", stage, 0, "shortcut"), shortcut)
+    return names
+
+
 def residual_names(prefix: str, convs: int) -> NameMap:
-    """The numbered convolutions of a block of an hrnet."""
+    """The numbered convolutions of a block."""
     names: NameMap = {}
     for k in range(1, convs + 1):
         names |= prefixed((f"conv{k}",), conv_norm_names(f"{prefix}conv{k}", f"{prefix}bn{k}"))
@@ -111,13 +137,14 @@ def exchange_names(prefix: str, branches: int) -> NameMap:
     return names
 
 
-def swin_names(size: str, prefix: str) -> NameMap:
-    """A Swin trunk (section 5)."""
+def swin_names(size: str, prefix: str, used: Sequence[int] = (0, 1, 2, 3)) -> NameMap:
+    """A Swin trunk (section 5) with norms behind the stages that are used."""
     depths = SIZES[size].depths
     names = prefixed(("patches", "proj"), conv_names(f"{prefix}patch_embed.proj"))
     names |= prefixed(("patches", "norm"), norm_names(f"{prefix}patch_embed.norm"))
+    for index, stage in enumerate(used):
+        names |= prefixed(("norms", index), norm_names(f"{prefix}norm{stage}"))
     for stage, blocks in enumerate(depths):
-        names |= prefixed(("norms", stage), norm_names(f"{prefix}norm{stage}"))
         for block in range(blocks):
             names |= prefixed(("stages", stage, block), swin_block_names(f"{prefix}layers.{stage}.blocks.{block}."))
     for stage in range(len(depths) - 1):

@@ -1,5 +1,6 @@
 """Swin transformer (Liu et al. 2021) as a trunk: attention inside windows, every other block in shifted ones."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,12 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from querypose_jax.backbones.windows import (
-    RELATIVE,
-    SHIFT,
-    TOKENS,
     WINDOW,
     join_windows,
     relative_positions,
+    shift,
     shift_mask,
     split_windows,
 )
@@ -70,28 +69,41 @@ class PatchEmbedding(nnx.Module):
 class WindowAttention(nnx.Module):
     """Self-attention inside windows, with a learnt bias for every relative position and head."""
 
-    def __init__(self, dim: int, heads: int, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(self, dim: int, heads: int, dtype: jnp.dtype, rngs: Rngs, window: int = WINDOW):
         self.heads = heads
+        self.window = window
         self.qkv = dense(dim, 3 * dim, dtype, rngs)
         self.proj = dense(dim, dim, dtype, rngs)
         # The released bounds of the truncated normal, +-2, are a hundred deviations away.
-        self.bias_table = nnx.Param(normal(0.02)(rngs.params(), (RELATIVE * RELATIVE, heads), at_least_float32(dtype)))
+        rows = (2 * window - 1) ** 2
+        self.bias_table = nnx.Param(normal(0.02)(rngs.params(), (rows, heads), at_least_float32(dtype)))
 
     def __call__(
         self, windows: Float[Array, "B V T C"], mask: Float[Array, "V 1 T T"] | None
     ) -> Float[Array, "B V T C"]:
-        bias = self.bias_table[...][relative_positions().ravel()].T.reshape(self.heads, TOKENS, TOKENS)
+        positions = relative_positions(self.window)
+        bias = self.bias_table[...][positions.ravel()].T.reshape(self.heads, *positions.shape)
         return self.proj(attend(self.qkv(windows), self.heads, bias if mask is None else bias + mask))
 
 
 class SwinBlock(nnx.Module):
     """Window attention and MLP, each on a residual branch that drop path may leave out."""
 
-    def __init__(self, dim: int, heads: int, is_shifted: bool, drop_rate: float, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        is_shifted: bool,
+        drop_rate: float,
+        dtype: jnp.dtype,
+        rngs: Rngs,
+        window: int = WINDOW,
+    ):
+        self.window = window
         self.is_shifted = is_shifted
         self.drop_rate = drop_rate
         self.norm1 = layer_norm(dim, dtype, rngs)
-        self.attention = WindowAttention(dim, heads, dtype, rngs)
+        self.attention = WindowAttention(dim, heads, dtype, rngs, window)
         self.norm2 = layer_norm(dim, dtype, rngs)
         self.expand = dense(dim, MLP_RATIO * dim, dtype, rngs)
         self.contract = dense(MLP_RATIO * dim, dim, dtype, rngs)
@@ -108,13 +120,14 @@ class SwinBlock(nnx.Module):
     def attend_windows(self, x: Float[Array, "B h w C"], mask: Float[Array, "V 1 T T"]) -> Float[Array, "B h w C"]:
         """As released, the tokens that pad the map to whole windows are attended to like any other."""
         height, width = x.shape[1:3]
-        x = pad_to(x, WINDOW)
-        padded = x.shape[1:3]
+        x = pad_to(x, self.window)
+        padded, moved = x.shape[1:3], shift(self.window)
         if self.is_shifted:
-            x = jnp.roll(x, (-SHIFT, -SHIFT), (1, 2))
-        x = join_windows(self.attention(split_windows(x), mask if self.is_shifted else None), *padded)
+            x = jnp.roll(x, (-moved, -moved), (1, 2))
+        windows = self.attention(split_windows(x, self.window), mask if self.is_shifted else None)
+        x = join_windows(windows, *padded, self.window)
         if self.is_shifted:
-            x = jnp.roll(x, (SHIFT, SHIFT), (1, 2))
+            x = jnp.roll(x, (moved, moved), (1, 2))
         return x[:, :height, :width]
 
 
@@ -132,9 +145,18 @@ class PatchMerging(nnx.Module):
 
 
 class Swin(nnx.Module):
-    """Trunk: picture to C2..C5 (strides 4..32), each stage's tokens before merging, normalised."""
+    """Trunk: picture to C2..C5 (strides 4..32), each stage's tokens before merging, normalised if it is used."""
 
-    def __init__(self, size: str, drop_path: float, remat: bool, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(
+        self,
+        size: str,
+        drop_path: float,
+        remat: bool,
+        dtype: jnp.dtype,
+        rngs: Rngs,
+        window: int = WINDOW,
+        used: Sequence[int] = (0, 1, 2, 3),
+    ):
         """
         Args:
             size: T, B or L.
@@ -142,20 +164,26 @@ class Swin(nnx.Module):
             remat: True computes each block again in the backward pass.
             dtype: of the computation.
             rngs: keys of the initial values.
+            window: tokens per side.
+            used: stages whose maps somebody reads, 0 = C2: they have a norm of their own.
         """
         dim, depths, heads = SIZES[size]
         self.remat = remat
+        self.window = window
+        self.used = tuple(used)
         self.dtype = dtype
         self.channels = tuple(dim << stage for stage in range(len(depths)))
         self.patches = PatchEmbedding(dim, dtype, rngs)
         stages, number, last = [], 0, sum(depths) - 1
         for width, depth, count in zip(self.channels, depths, heads, strict=True):
             rates = [drop_path * (number + block) / last for block in range(depth)]
-            blocks = [SwinBlock(width, count, block % 2 == 1, rates[block], dtype, rngs) for block in range(depth)]
+            blocks = [
+                SwinBlock(width, count, block % 2 == 1, rates[block], dtype, rngs, window) for block in range(depth)
+            ]
             stages.append(nnx.List(blocks))
             number += depth
         self.stages = nnx.List(stages)
-        self.norms = nnx.List([layer_norm(width, dtype, rngs) for width in self.channels])
+        self.norms = nnx.List([layer_norm(self.channels[stage], dtype, rngs) for stage in self.used])
         self.mergings = nnx.List([PatchMerging(width, dtype, rngs) for width in self.channels[:-1]])
 
     def __call__(
@@ -165,13 +193,13 @@ class Swin(nnx.Module):
         x = self.patches(x)
         maps, number = [], 0
         for stage, blocks in enumerate(self.stages):
-            padded = [-(-side // WINDOW) * WINDOW for side in x.shape[1:3]]
-            mask = shift_mask(*padded, at_least_float32(self.dtype))
+            padded = [-(-side // self.window) * self.window for side in x.shape[1:3]]
+            mask = shift_mask(*padded, at_least_float32(self.dtype), self.window)
             for block in blocks:
                 block_key = jax.random.fold_in(key, number) if train and key is not None else None
                 x = run_block(self.remat, block, x, mask, block_key)
                 number += 1
-            maps.append(self.norms[stage](x))
+            maps.append(self.norms[self.used.index(stage)](x) if stage in self.used else x)
             if stage < len(self.mergings):
                 x = self.mergings[stage](x)
         return maps

@@ -17,7 +17,7 @@ from input_pipeline.loader import open_split, train_batches
 from querypose_jax.bench.options import Options
 from querypose_jax.bench.timing import Times, cores, ratio, table, take_turns
 from querypose_jax.pictures import read_picture
-from querypose_jax.recipes.querypose import transform_picture
+from querypose_jax.recipes import get_recipe
 
 
 def run(config: ConfigDict, options: Options, steps: int = 24) -> str:
@@ -25,6 +25,7 @@ def run(config: ConfigDict, options: Options, steps: int = 24) -> str:
     split = open_split(config, config.data.train_split)
     plan = TrainPlan(split.annotations, config, 1)
     size = config.data.batch_size
+    transform_picture = get_recipe(config.data.recipe).transform_picture
     pool = ThreadPoolExecutor(config.data.workers)
     files = [split.read(row) for row in range(split.annotations.num_pictures)]
     pipeline_turn, floor_turn, decode_turn = itertools.count(), itertools.count(), itertools.count()

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from querypose_jax.checks import check_ranges, require
 from querypose_jax.models.registry import family_of
-from querypose_jax.recipes.canvas import CANVAS_STEP
+from querypose_jax.recipes import get_recipe
 from querypose_jax.skeletons import get_skeleton
 
 POSITIVE = (
@@ -43,8 +43,9 @@ def check_config(config: ConfigDict) -> None:
     family_of(config).check(config)
     check_devices(config)
     canvases = config.data.canvases
-    fitting = len(canvases) and all(len(c) == 2 and all(s > 0 and s % CANVAS_STEP == 0 for s in c) for c in canvases)
-    require(fitting, config, "data.canvases", f"must be pairs (height, width) of multiples of {CANVAS_STEP} pixels")
+    step = get_recipe(config.data.recipe).canvas_step
+    fitting = len(canvases) and all(len(c) == 2 and all(s > 0 and s % step == 0 for s in c) for c in canvases)
+    require(fitting, config, "data.canvases", f"must be pairs (height, width) of multiples of {step} pixels")
     get_skeleton(config.data.skeleton)
 
 

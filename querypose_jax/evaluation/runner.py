@@ -21,7 +21,6 @@ from querypose_jax.files import write_json
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.results import to_coco_results
 from querypose_jax.pictures import write_jpeg
-from querypose_jax.recipes.resize import resize
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Batch, Poses
 
@@ -170,10 +169,16 @@ def draw_evaluated(batch: Batch, b: int, poses: Poses, skeleton: Skeleton, thres
 
 
 def original_picture(batch: Batch, b: int) -> Image.Image:
-    """Picture b of a batch at its original size."""
-    height, width = map(int, batch.valid_size[b])
-    pixels = Image.fromarray(np.asarray(batch.image[b])[:height, :width])
-    return resize(pixels, *map(int, batch.orig_size[b]))
+    """Picture b of a batch at its original size, from where on the canvas `inv_affine` says that it lies."""
+    height, width = map(int, batch.orig_size[b])
+    scale, offset = np.asarray(batch.inv_affine[b])[(0, 1), (0, 1)], np.asarray(batch.inv_affine[b])[:, 2]
+    corners = (np.array([(0, 0), (width, height)]) - offset) / scale
+    low, high = np.clip(corners, 0, np.asarray(batch.valid_size[b])[::-1])
+    left, top = np.floor(low).astype(int)
+    right, bottom = np.ceil(high).astype(int)
+    pixels = Image.fromarray(np.asarray(batch.image[b])[top:bottom, left:right])  # nothing of the border bleeds in
+    box = (*(low - (left, top)), *(high - (left, top)))
+    return pixels.resize((width, height), Image.Resampling.BILINEAR, box=box)
 
 
 def _one_behind(

@@ -33,17 +33,18 @@ def apply_deltas(deltas: Float[Array, "*B 4"], boxes: Float[Array, "*B 4"]) -> F
     return from_cxcywh(jnp.concatenate([centre, size], -1))
 
 
-def giou(a: Float[Array, "*A 4"], b: Float[Array, "*B 4"]) -> Float[Array, "..."]:
+def giou(a: Float[Array, "*A 4"], b: Float[Array, "*B 4"], epsilon: float = 0.0) -> Float[Array, "..."]:
     """Generalised IoU in [-1, 1] (Rezatofighi et al. 2019), elementwise with broadcasting.
 
-    Without an epsilon, as in the released code: two boxes of zero area give NaN.
+    `epsilon` is added to both areas that are divided by; without one, as QueryPose is released, two boxes of zero area
+    give NaN.
     """
     intersection = jnp.prod(
         jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0), -1
     )
     union = area(a) + area(b) - intersection
     hull = jnp.prod(jnp.maximum(jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2]), 0), -1)
-    return intersection / union - (hull - union) / hull
+    return intersection / (union + epsilon) - (hull - union) / (hull + epsilon)
 
 
 def picture_scale(size: Array, dtype: jnp.dtype) -> Float[Array, "*B 4"]:

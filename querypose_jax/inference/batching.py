@@ -7,13 +7,14 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from querypose_jax.recipes.canvas import place_on_canvas
-from querypose_jax.recipes.querypose import inverse_affine, resize_geometry, transform_picture
+from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.structures import FILLER_ID, Batch
 
 
 def inference_batch(
     pictures: Sequence[Image.Image],
     canvas: tuple[int, int],
+    recipe: Recipe,
     data: ConfigDict,
     num_keypoints: int,
     batch_size: int | None = None,
@@ -23,7 +24,8 @@ def inference_batch(
     Args:
         pictures: RGB, at least one; each must fit on the canvas after resizing.
         canvas: height, width, network pixels.
-        data: `config.data`, for the resize rule.
+        recipe: of `config.data`.
+        data: `config.data`, which the recipe reads.
         num_keypoints: K.
         batch_size: B; filler pictures (copies of the last one, image_id FILLER_ID) complete it. None: no fillers.
 
@@ -32,15 +34,15 @@ def inference_batch(
     """
     fillers = (batch_size or len(pictures)) - len(pictures)
     sizes = np.array([(picture.height, picture.width) for picture in pictures])
-    geometry = resize_geometry(sizes, data.eval_short_side, data.longest_side)
-    images = [place_on_canvas(transform_picture(p, geometry.at(i)), *canvas) for i, p in enumerate(pictures)]
+    geometry = recipe.rest_geometry(sizes, data)
+    images = [place_on_canvas(recipe.transform_picture(p, geometry.at(i)), *canvas) for i, p in enumerate(pictures)]
     geometry = geometry.at(np.minimum(np.arange(len(pictures) + fillers), len(pictures) - 1))
     return Batch(
         image=np.stack(images + images[-1:] * fillers),
         valid_size=geometry.final,
         orig_size=geometry.original,
         image_id=np.array([*range(len(pictures)), *[FILLER_ID] * fillers], np.int32),
-        inv_affine=inverse_affine(geometry),
+        inv_affine=recipe.inverse_affine(geometry),
         **empty_people(len(pictures) + fillers, 1, num_keypoints),
     )
 

@@ -22,7 +22,6 @@ from querypose_jax.files import whole_file, write_json
 from querypose_jax.inference import exported
 from querypose_jax.inference.batching import empty_people
 from querypose_jax.inference.predictor import Predictor
-from querypose_jax.recipes.canvas import CANVAS_STEP
 from querypose_jax.structures import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -42,7 +41,7 @@ def export_model(
     Args:
         predictor: the model with its weights and configuration.
         output: folder, made if needed; an earlier export in it is replaced.
-        canvases: (height, width), multiples of 32; None: those of the configuration.
+        canvases: (height, width), multiples of the recipe's step; None: those of the configuration.
         batch_sizes: how many pictures a program takes at once.
         platforms: jax's names: cpu, cuda, rocm, tpu.
         progress: shows a bar.
@@ -55,7 +54,7 @@ def export_model(
     """
     data = predictor.config.data
     chosen = [tuple(canvas) for canvas in (data.canvases if canvases is None else canvases)]
-    _check(chosen, batch_sizes, platforms)
+    _check(chosen, batch_sizes, platforms, predictor.recipe.canvas_step)
     folder = Path(output)
     (folder / exported.ABOUT).unlink(missing_ok=True)  # what it says is not true until the end
     weights = named_weights(predictor.model)
@@ -76,6 +75,7 @@ def export_model(
         dtype=predictor.config.model.dtype,
         keypoints=predictor.skeleton.names,
         edges=predictor.skeleton.edges,
+        recipe=data.recipe,
         short_side=data.eval_short_side,
         longest_side=data.longest_side,
         canvases=chosen,
@@ -135,10 +135,12 @@ def _name(path: tuple) -> str:
     return ".".join(map(str, path))
 
 
-def _check(canvases: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], platforms: Sequence[str]) -> None:
+def _check(
+    canvases: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], platforms: Sequence[str], step: int
+) -> None:
     for canvas in canvases:
-        if len(canvas) != 2 or any(side <= 0 or side % CANVAS_STEP for side in canvas):
-            raise UserError(f"export: canvas {canvas} must be height, width in multiples of {CANVAS_STEP} pixels")
+        if len(canvas) != 2 or any(side <= 0 or side % step for side in canvas):
+            raise UserError(f"export: canvas {canvas} must be height, width in multiples of {step} pixels")
     if not canvases or not batch_sizes or any(size < 1 for size in batch_sizes):
         raise UserError("export: needs at least one canvas, and batch sizes from 1 on")
     known = (*PLATFORMS, "rocm")

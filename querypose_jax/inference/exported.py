@@ -94,7 +94,8 @@ class Exported:
     def _network_size(self, picture: np.ndarray) -> tuple[int, int]:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise ValueError(f"array of shape {picture.shape} and {picture.dtype}: need RGB, uint8 [height, width, 3]")
-        return network_size(*picture.shape[:2], self.about["short_side"], self.about["longest_side"])
+        size_rule = SIZE_RULES[self.about["recipe"]]
+        return size_rule(*picture.shape[:2], self.about["short_side"], self.about["longest_side"])
 
     def _canvas(self, height: int, width: int) -> tuple[int, int]:
         holding = [(h * w, h, w) for h, w in self.about["canvases"] if h >= height and w >= width]
@@ -112,6 +113,18 @@ def network_size(height: int, width: int, short: int, longest: float) -> tuple[i
         shrink = longest / max(new_h, new_w)
         new_h, new_w = new_h * shrink, new_w * shrink
     return max(int(new_h + 0.5), 1), max(int(new_w + 0.5), 1)
+
+
+def network_size_of_detr(height: int, width: int, short: int, longest: float) -> tuple[int, int]:
+    """The same by DETR's rule: the short side is rounded where the limit binds, the long one always rounded down."""
+    low, high = min(height, width), max(height, width)
+    new_low = min(short, round(longest * low / high))
+    new_high = new_low * high // low if new_low else min(int(longest), high)
+    new_low = max(new_low, 1)
+    return (new_high, new_low) if height >= width else (new_low, new_high)
+
+
+SIZE_RULES = {"querypose": network_size, "detr": network_size_of_detr}
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

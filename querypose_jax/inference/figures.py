@@ -49,7 +49,7 @@ def explain_picture(predictor: Predictor, source: PictureSource, threshold: floa
     if explain is None:
         raise UserError(f"explain_picture: models of the family {config.model.name!r} cannot be looked into")
     canvas = predictor.canvas(picture.height, picture.width)
-    batch = inference_batch([picture], canvas, config.data, predictor.skeleton.num_keypoints)
+    batch = inference_batch([picture], canvas, predictor.recipe, config.data, predictor.skeleton.num_keypoints)
     inside = jax.device_get(_run(explain, predictor.model, batch))
     stages = [jax.tree.map(lambda field: field[0], stage) for stage in inside.stages]
     last = stages[-1]

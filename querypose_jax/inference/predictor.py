@@ -31,8 +31,8 @@ from querypose_jax.inference.video import is_video, open_video
 from querypose_jax.models.base import Wanted
 from querypose_jax.models.registry import abstract_model
 from querypose_jax.pictures import PictureError
+from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import choose_canvas
-from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
 DTYPES = ("float32", "bfloat16")
@@ -45,11 +45,12 @@ class Predictor:
     def __init__(self, config: Any, graphdef: nnx.GraphDef, state: nnx.State, skeleton: Skeleton):
         """
         Args:
-            config: reads data.eval_short_side, data.longest_side, data.canvases, eval.batch_size and eval.canvas.
+            config: its groups data (recipe and what that reads, canvases) and eval (batch_size, canvas) are read.
             graphdef, state: a pose model, split by `nnx.split`.
             skeleton: the keypoints of the model.
         """
         self.config, self.skeleton = config, skeleton
+        self.recipe = get_recipe(config.data.recipe)
         self._graphdef, self._state = graphdef, state
         self._predict = make_predict(graphdef)
 
@@ -198,14 +199,14 @@ class Predictor:
 
     def canvas(self, height: int, width: int) -> tuple[int, int]:
         """The canvas (height, width) on which a picture of this size is predicted."""
-        data = self.config.data
-        height, width = resized_shape(height, width, data.eval_short_side, data.longest_side)
-        return choose_canvas(height, width, data.canvases, exact=self.config.eval.canvas == "exact")
+        data, exact = self.config.data, self.config.eval.canvas == "exact"
+        size = self.recipe.rest_geometry(np.array([(height, width)]), data).final[0].tolist()
+        return choose_canvas(*size, data.canvases, self.recipe.canvas_step, exact)
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int], threshold: float) -> Any:
         """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""
         size = 1 if len(pictures) == 1 else self.config.eval.batch_size
-        batch = inference_batch(pictures, canvas, self.config.data, self.skeleton.num_keypoints, size)
+        batch = inference_batch(pictures, canvas, self.recipe, self.config.data, self.skeleton.num_keypoints, size)
         return jax.device_get(self._predict(self._state, batch, Wanted(threshold=float(threshold))))
 
 

@@ -39,6 +39,9 @@ class OfficialWeights:
 
     names: Callable[[ConfigDict], NameMap]
     """Our path of every variable -> its source in a state dict; UserError where the model has no released form."""
+    trunk: Callable[[ConfigDict], NameMap]
+    """The same of the trunk alone and what a trunk's file may hold besides, under the names to which files of trunks
+    are translated (`backbones.names.trunk_names`)."""
     unused: re.Pattern
     """Names that carry nothing for us: counters, constants, what is never applied."""
     prefixes: tuple[str, ...]

@@ -9,7 +9,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.models.base import PoseModel
 from querypose_jax.models.family import Family
 
-HOMES = {"querypose": "querypose_jax.models.querypose.family"}  # modules with a FAMILY
+HOMES = {name: f"querypose_jax.models.{name}.family" for name in ("querypose", "grouppose")}  # each with a FAMILY
 _registered: dict[str, Family] = {}
 
 

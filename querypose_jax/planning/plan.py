@@ -38,8 +38,8 @@ from querypose_jax.planning.advice import (
     rule_table,
 )
 from querypose_jax.planning.programs import Program, TooLarge, describe, describe_refusal
+from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import choose_canvas
-from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch, PeopleBudget
 
@@ -165,8 +165,11 @@ def placed(shapes: PyTree, places: PyTree) -> PyTree:
 def largest_canvas(config: ConfigDict, short_side: int, exact: bool) -> tuple[int, int]:
     """Height and width of the largest canvas that pictures of any shape take."""
     sizes = [(LONG_SIDE * min(r, 1), LONG_SIDE * min(1 / r, 1)) for r in HEIGHT_TO_WIDTH]
-    resized = [resized_shape(round(h), round(w), short_side, config.data.longest_side) for h, w in sizes]
-    height, width = max((choose_canvas(*size, config.data.canvases, exact) for size in resized), key=np.prod)
+    recipe, data = get_recipe(config.data.recipe), config.data.copy_and_resolve_references()
+    data.eval_short_side = short_side
+    resized = recipe.rest_geometry(np.rint(sizes).astype(int), data).final.tolist()
+    canvases = (choose_canvas(*size, data.canvases, recipe.canvas_step, exact) for size in resized)
+    height, width = max(canvases, key=np.prod)
     return height, width
 
 

@@ -1,0 +1,14 @@
+"""What happens to pictures and people on the way in, a file for each recipe (`config.data.recipe`)."""
+
+from querypose_jax.errors import UserError
+from querypose_jax.recipes import detr, querypose
+from querypose_jax.recipes.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {"querypose": querypose.RECIPE, "detr": detr.RECIPE}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe that `config.data.recipe` names; raises UserError for an unknown one."""
+    if name not in RECIPES:
+        raise UserError(f"config.data.recipe={name!r} is unknown; known: {', '.join(RECIPES)}")
+    return RECIPES[name]

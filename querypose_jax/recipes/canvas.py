@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
 
-
-def choose_canvas(height: int, width: int, canvases: Sequence[tuple[int, int]], exact: bool = False) -> tuple[int, int]:
+def choose_canvas(
+    height: int, width: int, canvases: Sequence[tuple[int, int]], step: int, exact: bool = False
+) -> tuple[int, int]:
     """The canvas (height, width in pixels) on which a resized picture is evaluated or predicted.
 
-    The smallest of `canvases` that holds it; its sides rounded up to 32 pixels where none does, or where `exact`
-    (config.eval.canvas="exact", the released protocol).
+    The smallest of `canvases` that holds it; its sides rounded up to multiples of the recipe's `step` where none does
+    and where `exact` (config.eval.canvas="exact", the released protocol).
     """
     holding = [(h * w, h, w) for h, w in canvases if h >= height and w >= width]
     if holding and not exact:
         return min(holding)[1:]
-    return -(-height // CANVAS_STEP) * CANVAS_STEP, -(-width // CANVAS_STEP) * CANVAS_STEP
+    return -(-height // step) * step, -(-width // step) * step
 
 
 def place_on_canvas(picture: np.ndarray | Image.Image, height: int, width: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from input_pipeline import skipping
+from input_pipeline.batching import training_amounts
 from input_pipeline.loader import open_split, train_batches
 from querypose_jax.checkpoints.config_json import check_same_run
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
@@ -29,7 +30,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     split = open_split(config, config.data.train_split)
     if jax.process_index() == 0:
         print(model_summary(config))
-        amounts = len(split.annotations.image_id), int(split.annotations.is_target.sum())
+        amounts = training_amounts(config.data, split.annotations)
         print(data_summary(*amounts, config, shards, skipping.as_text(split.skipped)))
     evaluated = []
 

@@ -1,23 +1,19 @@
 """Files of weights: .pth and .pt of PyTorch, .pkl of detectron2, .safetensors; each read without trusting it."""
 
 import hashlib
-import importlib.metadata
-import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes  # noqa: F401  numpy knows bfloat16 by name after this import
 import numpy as np
 import safetensors.numpy
 
 from querypose_jax.errors import UserError
-from querypose_jax.weights.pickles import Refused, UnpicklingError, read_pickle
+from querypose_jax.weights.pickles import Refused, read_pickle
+from querypose_jax.weights.torch_files import Tensor, read_torch
 
-# Earlier ones run code or corrupt memory even with weights_only=True: CVE-2025-32434 (2.6), CVE-2026-24747 (2.10).
-OLDEST_TORCH = (2, 10)
-WRAPPERS = ("model", "state_dict")  # keys under which a file may keep its state dict
+# Keys under which a file may keep its state dict; the first that is there is read, the others are named.
+WRAPPERS = ("model", "state_dict", "model_state_dict", "ema_model")
 
 
 class WeightsFile(NamedTuple):
@@ -47,7 +43,7 @@ def read_weights(path: Path) -> WeightsFile:
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     try:
-        content = readers[path.suffix](path)
+        tensors, other = state_dict(readers[path.suffix](path))
     except UserError:
         raise
     except Refused as error:
@@ -56,62 +52,28 @@ def read_weights(path: Path) -> WeightsFile:
         ) from None
     except Exception as error:  # damaged files fail in every way there is
         raise UserError(f"{path}: not a whole {path.suffix} file ({short(error)}); get it again") from None
-    tensors, other = state_dict(content)
     if not tensors:
         raise UserError(f"{path}: no tensors in it; name a file that holds a state dict")
     return WeightsFile(tensors, other, checksum)
 
 
-def read_torch(path: Path) -> Any:
-    """Content of a file of torch.save with numpy arrays for tensors. Needs torch.
-
-    Raises:
-        UserError: torch is missing or too old.
-        Refused: the file holds more than tensors and plain containers.
-    """
-    try:
-        version = importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError:
-        version = ""
-    oldest = ".".join(map(str, OLDEST_TORCH))
-    if not version:
-        raise UserError(f"{path}: torch reads this file and is not installed; pip install 'torch>={oldest}'")
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_TORCH:
-        raise UserError(
-            f"{path}: torch {version} can be made to run code by such a file; pip install 'torch>={oldest}'"
-        )
-    import torch
-
-    try:
-        with warnings.catch_warnings(action="ignore"):  # about its own past formats
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise Refused(asked[1].rstrip(".")) from None
-        raise ValueError(str(error).partition("WeightsUnpickler error: ")[2] or "not a pickle of tensors") from None
-
-    def to_numpy(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            value = value.detach()
-            return (value.float() if value.dtype is torch.bfloat16 else value).numpy()
-        return {key: to_numpy(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-    return to_numpy(content)
-
-
 def state_dict(content: Any) -> tuple[dict[str, np.ndarray], list[str]]:
     """The named arrays of a file's content, and the names of what else is there.
 
-    The state dict may lie under "model" or "state_dict"; a prefix "module." that all of its names have (of
-    DistributedDataParallel) is left out.
+    The state dict may lie under one of WRAPPERS; a prefix "module." that all of its names have (of
+    DistributedDataParallel) is left out. Tensors elsewhere are not looked at.
+
+    Raises:
+        ValueError: what the file says of a tensor is not true.
     """
     if not isinstance(content, Mapping):
         return {}, []
     wrapper = next((key for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
     inner = content if wrapper is None else content[wrapper]
     other = [] if wrapper is None else [str(key) for key in content if key != wrapper]
-    tensors = {key: x for key, x in inner.items() if isinstance(key, str) and isinstance(x, np.ndarray)}
-    other += [str(key) for key in inner if key not in tensors]
+    named = {key: x for key, x in inner.items() if isinstance(key, str) and isinstance(x, np.ndarray | Tensor)}
+    other += [str(key) for key in inner if key not in named]
+    tensors = {key: x.array() if isinstance(x, Tensor) else x for key, x in named.items()}
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): x for name, x in tensors.items()}
     return tensors, other

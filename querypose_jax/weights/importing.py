@@ -19,7 +19,7 @@ from querypose_jax.models.family import OfficialWeights
 from querypose_jax.weights.formats import WeightsFile, read_weights
 from querypose_jax.weights.official import abstract, official_shapes, official_weights, to_state
 from querypose_jax.weights.report import MISSING, UNEXPECTED, Report, few, match
-from querypose_jax.weights.sources import TRUNK, architecture, translate
+from querypose_jax.weights.sources import TRUNK, architecture, is_whole, translate
 
 REPORT = "import.json"
 
@@ -69,6 +69,10 @@ def fit(
 ) -> tuple[nnx.State, Report, bool]:
     """The variables that the file fills, the report, and whether these are all variables of the model."""
     variables, names = abstract(config)
+    count = len(variables)
+    if not is_whole(file.tensors, source, config, official_shapes(variables, names)):
+        names = official_weights(config).trunk(config)
+        variables = {path: variable for path, variable in variables.items() if path in names}
     expected = official_shapes(variables, names)
     found = translate(file.tensors, source, config, expected)
     tensors, report = match(found, expected, allow)
@@ -77,7 +81,7 @@ def fit(
     if not tensors:
         raise UserError(f"{path}: none of its {len(file.tensors)} names is part of this model; is --source right?")
     state = to_state(checked(path, tensors), variables, names)
-    return state, report, len(nnx.to_flat_state(state)) == len(variables)
+    return state, report, len(nnx.to_flat_state(state)) == count
 
 
 def reason(

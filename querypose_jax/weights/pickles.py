@@ -1,9 +1,9 @@
-"""detectron2's pickles, read without running anything that is in them.
+"""Pickles of weights, read without running anything that is in them.
 
-A pickle is a program that may call whatever Python can import. Here it finds six names and no more, and even those are
-stand-ins: shapes, types and bytes are put together and checked by this file, never by numpy's own unpickling, which
-believes what it is told about memory. A few bytes can also build tuples that hold each other a million times over:
-nothing here hashes, prints or copies what a file has nested.
+A pickle is a program that may call whatever Python can import. Here it finds the names in KNOWN and no more, and even
+those are stand-ins: shapes, types and bytes are put together and checked by this file, never by numpy's own unpickling,
+which believes what it is told about memory. A few bytes can also build tuples that hold each other a million times
+over: nothing here hashes, prints or copies what a file has nested, and what stand-ins are given is counted.
 """
 
 import io
@@ -17,10 +17,8 @@ import numpy as np
 
 TYPES = frozenset(f"{kind}{size}" for kind, sizes in (("f", "248"), ("i", "1248"), ("u", "1248")) for size in sizes)
 TYPES |= {"b1"}
-
-
+COPIES = 4  # how often the length of a pickle its stand-ins may be given; honest ones are given each byte once or twice
 KEYS = (str, bytes, int, float, type(None))  # what dicts may have for keys
-UnpicklingError = pickle.UnpicklingError  # so that no other file imports pickle
 
 
 class Refused(Exception):
@@ -34,7 +32,7 @@ def read_pickle(content: bytes) -> Any:
         Refused: it names anything else, a function to call for example.
         Exception: of many kinds, when it is damaged.
     """
-    return finished(WeightsUnpickler(io.BytesIO(content), encoding="latin1").load())
+    return finished(WeightsUnpickler(content).load())
 
 
 class Dtype:
@@ -109,6 +107,17 @@ def ordered_dict(pairs: list | tuple = ()) -> dict:
     return made
 
 
+def counter(counts: dict) -> dict:
+    """Stands for collections.Counter, in which PyTorch's schedules keep their milestones."""
+    if not isinstance(counts, dict):
+        raise ValueError("counter without counts")
+    return counts
+
+
+class Namespace:
+    """Stands for argparse.Namespace, the options of a training; what they were is passed over."""
+
+
 def plain_key(key: Any) -> Any:
     """The key; raises Refused for anything nested, whose hash could take for ever."""
     if not isinstance(key, KEYS):
@@ -118,6 +127,8 @@ def plain_key(key: Any) -> Any:
 
 KNOWN = {
     ("collections", "OrderedDict"): ordered_dict,
+    ("collections", "Counter"): counter,
+    ("argparse", "Namespace"): Namespace,
     ("_codecs", "encode"): encode,
     ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): Dtype,
@@ -130,13 +141,31 @@ for core in ("numpy.core", "numpy._core"):  # before and since numpy 2
 
 # Python's own implementation rather than the one in C: there, a single damaged byte can ask for gigabytes of table.
 class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Finds what is in KNOWN."""
+    """Finds what is in `known`."""
 
+    known: ClassVar[dict[tuple[str, str], Any]] = KNOWN
     read: Callable[[int], bytes]  # these two are set while it loads
     append: Callable[[Any], None]
     pop_mark: Callable[[], list]
     stack: list
     dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content), encoding="latin1")
+        self.left = COPIES * len(content) + 1000
+
+    def count(self, arguments: Any) -> None:
+        """Counts what a stand-in is given: one long text, named again and again, would be copied until memory ends."""
+        if not isinstance(arguments, tuple):
+            raise ValueError("arguments that are no tuple")
+        self.left -= sum(len(x) for x in arguments if isinstance(x, str | bytes | bytearray | list | tuple | dict))
+        if self.left < 0:
+            raise ValueError("the same content is copied over and over")
+
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.count(arguments)
+        self.stack[-1] = self.stack[-1](*arguments)
 
     def load_bytearray(self) -> None:
         """Takes what is there; the library's own first reserves as much memory as the file says."""
@@ -157,17 +186,24 @@ class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
             self.stack[-1][plain_key(key)] = value
 
     def load_build(self) -> None:
-        """Fills stand-ins. Attributes that a dict was given are passed over; nothing else has a state to set."""
+        """Fills stand-ins. Attributes of dicts and options are passed over; nothing else has a state to set."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Array | Dtype):
+            self.count(state)
             self.stack[-1].__setstate__(state)
-        elif not isinstance(self.stack[-1], dict):
+        elif not isinstance(self.stack[-1], dict | Namespace):
             raise Refused("the state of another object")
 
     def load_set(self) -> None:
         raise Refused("a set")
 
+    def load_old_instance(self) -> None:
+        raise Refused("an instance of a class of Python 2")
+
     dispatch |= {
+        pickle.REDUCE[0]: load_reduce,
+        pickle.INST[0]: load_old_instance,
+        pickle.OBJ[0]: load_old_instance,
         pickle.BYTEARRAY8[0]: load_bytearray,
         pickle.DICT[0]: load_dict,
         pickle.SETITEM[0]: load_setitem,
@@ -179,9 +215,9 @@ class WeightsUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in KNOWN:
+        if (module, name) not in self.known:
             raise Refused(f"{module}.{name}")
-        return KNOWN[module, name]
+        return self.known[module, name]
 
 
 def finished(value: Any, done: dict[int, Any] | None = None) -> Any:

@@ -97,6 +97,12 @@ def rule_for(source: str, trunk: str, names: Collection[str]) -> Rule:
     return rule
 
 
+def is_whole(names: Collection[str], source: str, config: ConfigDict, expected: Collection[str]) -> bool:
+    """Whether a file's names are those of a released model, not of a trunk alone; `expected`: those of the model."""
+    beginnings = family_of(config).weights.prefixes
+    return source == "official" and any(name.startswith(beginnings) and name in expected for name in names)
+
+
 def translate(
     tensors: Mapping[str, np.ndarray], source: str, config: ConfigDict, expected: Collection[str]
 ) -> Translated:
@@ -112,7 +118,7 @@ def translate(
         UserError: this source has no such trunk, or two names of the file mean the same.
     """
     official = family_of(config).weights
-    if source == "official" and any(name.startswith(official.prefixes) and name in expected for name in tensors):
+    if is_whole(tensors, source, config, expected):
         unused = [name for name in tensors if name not in expected and official.unused.search(name)]
         rest = {name: x for name, x in tensors.items() if name not in set(unused)}
         return Translated(rest, unused, of_trunk=False, may_miss=NOTHING)

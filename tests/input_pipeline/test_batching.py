@@ -1,6 +1,5 @@
 """The plan of a step: draws by sample, every picture once per epoch, one canvas per batch, balanced people."""
 
-import dataclasses
 import itertools
 from collections import Counter
 
@@ -12,7 +11,7 @@ from input_pipeline import batching
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError
-from querypose_jax.recipes.canvas import CANVAS_STEP
+from querypose_jax.recipes.querypose import CANVAS_STEP, RECIPE
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,10 @@ def samples_of(plans):
 
 
 def test_an_epoch_holds_every_usable_picture_once(annotations):
-    is_target = annotations.is_target.copy()
+    is_target = np.ones(len(annotations.bbox), bool)
     is_target[annotations.start[7] : annotations.start[8]] = False  # picture 7 has crowds only
     usable = sorted(set(range(50)) - {7})
-    index = dataclasses.replace(annotations, is_target=is_target)
+    index = batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False)
     rows = batching.stream_rows(index, seed=3, first=0, count=49 * 3).reshape(3, 49)
     assert [sorted(epoch) for epoch in rows.tolist()] == [usable] * 3
     assert (rows[0] != rows[1]).any()
@@ -54,18 +53,27 @@ def test_an_epoch_holds_every_usable_picture_once(annotations):
 
 
 def test_nobody_to_train_on_is_one_clear_line(annotations):
-    index = dataclasses.replace(annotations, is_target=np.zeros_like(annotations.is_target))
     with pytest.raises(UserError, match="no picture of the training split has a person"):
-        batching.stream_rows(index, 0, 0, 10)
+        batching.usable_rows(annotations, RECIPE, np.zeros(len(annotations.bbox), bool), keep_empty=True)
+
+
+def test_pictures_without_people_are_used_where_they_are_wanted(annotations):
+    is_target = annotations.picture_of_object != 7
+    assert 7 not in batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False)
+    assert batching.usable_rows(annotations, RECIPE, is_target, keep_empty=True).tolist() == list(range(50))
 
 
 def test_draws_depend_on_seed_and_sample_alone():
-    whole = batching.sample_uniform(9, 0, 64)
-    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5), whole[17:22])
-    assert (batching.sample_uniform(10, 0, 64) != whole).all()
+    whole = batching.sample_uniform(9, 0, 64, 8)
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 8), whole[17:22])
+    assert (batching.sample_uniform(10, 0, 64, 8) != whole).all()
     assert 0 <= whole.min() < 0.05
     assert 0.95 < whole.max() < 1
-    assert abs(np.corrcoef(batching.sample_uniform(9, 0, 5000).T) - np.eye(8)).max() < 0.06
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 7), whole[17:22, :7])
+    many = batching.sample_uniform(9, 0, 64, 19)
+    np.testing.assert_array_equal(batching.sample_uniform(9, 17, 5, 19), many[17:22])
+    assert len(np.unique(many)) == many.size, "no number is drawn twice"
+    assert abs(np.corrcoef(batching.sample_uniform(9, 0, 5000, 8).T) - np.eye(8)).max() < 0.06
 
 
 def test_regrouping_changes_neither_samples_nor_their_draws(annotations, config):

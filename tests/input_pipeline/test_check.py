@@ -17,6 +17,7 @@ from input_pipeline.findings import find_in_annotations, find_in_pictures
 from input_pipeline.people import draw_people
 from input_pipeline.statistics import describe, describe_plan
 from input_pipeline.synthetic import index_of
+from querypose_jax.recipes.querypose import RECIPE
 from querypose_jax.skeletons import COCO
 
 
@@ -41,12 +42,12 @@ def counts(findings) -> dict[str, int]:
 
 def test_drawn_people_have_no_findings_but_joints_drawn_outside_of_the_picture_are_unlabelled():
     annotations = index_of([draw_people(0, "train", i, 160, 192, 3) for i in range(50)])
-    assert counts(find_in_annotations(annotations, max_people=3)) == {}
+    assert counts(find_in_annotations(annotations, np.ones(len(annotations.bbox), bool), max_people=3)) == {}
 
 
 def test_every_damaged_annotation_is_reported_under_its_kind():
     sound = index_of([draw_people(0, "train", i, 160, 192, 3) for i in range(20)])
-    fields = ("bbox", "area", "is_crowd", "is_target", "keypoints", "num_keypoints")
+    fields = ("bbox", "area", "is_crowd", "is_degenerate", "keypoints", "num_keypoints")
     a = {name: getattr(sound, name).copy() for name in fields}
     a["bbox"][0, 2] = a["area"][0] = 0
     a["bbox"][1, 0] = 500
@@ -54,16 +55,17 @@ def test_every_damaged_annotation_is_reported_under_its_kind():
     a["num_keypoints"][3] += 1
     a["area"][4] *= 3
     a["keypoints"][5, 5, 2] = 7
-    a["is_target"][6] = False
-    a["is_crowd"][7], a["is_target"][7] = True, False
+    a["is_degenerate"][6] = a["is_crowd"][7] = True
     a["keypoints"][8, 0] = (3, 3, 0)
     a["num_keypoints"][8] = (a["keypoints"][8, :, 2] > 0).sum()
     a["keypoints"][9, 0] = (300, 3, 2)
     a["bbox"][10, 2] += 200
     twin = next(o for o in range(11, 40) if sound.picture_of_object[o] == sound.picture_of_object[o + 1])
     a["bbox"][twin + 1], a["area"][twin + 1] = a["bbox"][twin], a["area"][twin]
-    found = find_in_annotations(dataclasses.replace(sound, **a), max_people=2)
-    people = np.bincount(sound.picture_of_object[a["is_target"]], minlength=20)
+    index = dataclasses.replace(sound, **a)
+    is_target = RECIPE.is_target(index, querypose.get_config().data)
+    found = find_in_annotations(index, is_target, max_people=2)
+    people = np.bincount(sound.picture_of_object[is_target], minlength=20)
     number = counts(found)
     stray = number.pop("labelled joint outside of its box by more than 25% of its side")
     assert stray >= 2  # those of the boxes that were moved or emptied
@@ -146,7 +148,7 @@ def test_command_reports_draws_charts_and_says_by_its_exit_code_whether_training
     good = run(coco_like)
     assert good.returncode == 0, good.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["train"]["statistics"]["pictures"] == 22
+    assert report["train"]["statistics"]["pictures"] == 24
     assert report["train"]["statistics"]["plan"]["batches"] == querypose.get_config().data.block_batches
     assert len(list((tmp_path / "report").glob("*.png"))) == 6
     edit(root, lambda content: content["annotations"][0].pop("area"))
@@ -157,7 +159,7 @@ def test_command_reports_draws_charts_and_says_by_its_exit_code_whether_training
 
 def test_statistics_are_counted_right():
     annotations = index_of([draw_people(2, "train", i, 160, 192, 3) for i in range(30)])
-    numbers = describe(annotations, COCO)
+    numbers = describe(annotations, np.ones(len(annotations.bbox), bool), COCO)
     per_picture = np.diff(annotations.start)
     assert numbers["people"] == per_picture.sum()
     assert numbers["pictures by people"] == [0, *[int((per_picture == n).sum()) for n in (1, 2, 3)]]
@@ -180,7 +182,7 @@ def test_plan_statistics_are_those_of_the_batches():
     assert numbers["people beyond data.max_people"] == np.maximum(per_picture - 2, 0).sum()
     people = np.minimum(per_picture, 2).sum()
     assert numbers["people per batch"] == round(people / 4, 2)
-    assert numbers["packed rows per person"] == round(4 * 2 * 4 / people, 3)
+    assert numbers["budgeted per person"] == round(4 * 2 * 4 / people, 3)
 
 
 def test_chart_bars_are_as_high_as_their_values():

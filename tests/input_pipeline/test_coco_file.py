@@ -5,17 +5,20 @@ import json
 import numpy as np
 import pytest
 
+from configs import querypose
 from input_pipeline.annotations import (
+    count_per_picture,
     fingerprint,
     ground_truth,
     load_annotations,
     pictures_with_largest_people,
     save_annotations,
     select_pictures,
-    targets_per_picture,
 )  # fmt: skip
+from input_pipeline.batching import training_amounts
 from input_pipeline.split_files import SplitFiles, read_split
 from querypose_jax.errors import UserError
+from querypose_jax.recipes.querypose import RECIPE
 from querypose_jax.skeletons import COCO, CROWDPOSE
 
 
@@ -58,9 +61,13 @@ def test_pictures_are_sorted_by_id_and_objects_keep_the_order_of_the_file(read):
 
 def test_crowds_and_degenerate_polygons_are_kept_but_not_trained_on(read):
     annotations = read(content())
-    np.testing.assert_array_equal(annotations.is_target, [False, True, False, True])
+    data = querypose.get_config().data
+    is_target = RECIPE.is_target(annotations, data)
+    np.testing.assert_array_equal(is_target, [False, True, False, True])
+    data.drop_degenerate_polygons = False
+    np.testing.assert_array_equal(RECIPE.is_target(annotations, data), [True, True, False, True])
     np.testing.assert_array_equal(annotations.is_crowd, [False, False, True, False])
-    np.testing.assert_array_equal(targets_per_picture(annotations), [1, 0, 1])
+    np.testing.assert_array_equal(count_per_picture(annotations, is_target), [1, 0, 1])
 
 
 def test_ground_truth_gives_back_the_values_of_the_file(read):
@@ -91,7 +98,9 @@ def test_pictures_with_the_largest_people_ignore_crowds_and_people_without_joint
         person(id=10, image_id=7, bbox=[0, 0, 50, 67], num_keypoints=0),
         person(id=11, image_id=7, bbox=[0, 0, 6, 6]),
     ]
-    np.testing.assert_array_equal(pictures_with_largest_people(read(value), 2), [0, 1])
+    annotations = read(value)
+    is_target = RECIPE.is_target(annotations, querypose.get_config().data)
+    np.testing.assert_array_equal(pictures_with_largest_people(annotations, is_target, 2), [0, 1])
 
 
 def without(key: str, kind: str) -> dict:
@@ -170,9 +179,8 @@ def test_a_training_split_without_anybody_is_one_line(read):
     value = content()
     for annotation in value["annotations"]:
         annotation["iscrowd"] = 1
-    assert read(value).num_pictures == 3
-    with pytest.raises(UserError, match="no picture has anybody to train on, the split 'train' is empty"):
-        read(value, split="train")
+    with pytest.raises(UserError, match="no picture of the training split has a person to train on"):
+        training_amounts(querypose.get_config().data, read(value, split="train"))
 
 
 def test_what_annotations_may_lack_is_worked_out_and_what_is_there_stays(read):

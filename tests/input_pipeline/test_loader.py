@@ -124,14 +124,18 @@ def test_evaluation_sees_every_picture_once(coco, canvas):
         assert joined(parts)["image"].tobytes() == whole.image.tobytes()
 
 
-def test_train_split_keeps_pictures_with_somebody_and_val_keeps_all(coco, coco_like):
+def test_splits_keep_all_pictures_and_training_uses_those_with_somebody(coco, coco_like):
     train, val = (loader.open_split(coco, name) for name in ("train", "val"))
     for split, name in ((train, "train"), (val, "val")):
         listed = json.loads((coco_like / "annotations" / f"person_keypoints_{name}2017.json").read_text())
-        crowds = {101, 102} if name == "train" else set()  # a crowd only, nobody at all
-        assert split.annotations.image_id.tolist() == sorted({i["id"] for i in listed["images"]} - crowds)
+        assert split.annotations.image_id.tolist() == sorted(i["id"] for i in listed["images"])
         for row, file_name in enumerate(split.annotations.file_name):
             assert split.read(row) == (coco_like / f"{name}2017" / file_name).read_bytes()
+    for keep_empty, missing in ((False, {101, 102}), (True, set())):  # a crowd only, nobody at all
+        coco.data.keep_empty = keep_empty
+        batches = loader.train_batches(coco, train, start_step=0, shards=1, stop_step=40)
+        seen = {int(i) for batch in batches for i in batch.image_id}
+        assert seen == set(train.annotations.image_id.tolist()) - missing
 
 
 def test_ground_truth_is_what_pycocotools_wants(coco, capsys):

@@ -5,12 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from configs import querypose
 from input_pipeline import targets
 from input_pipeline.annotations import objects_of
 from input_pipeline.people import Drawing
 from input_pipeline.synthetic import index_of
 from querypose_jax.recipes.geometry import Geometry
-from querypose_jax.recipes.querypose import resize_geometry
+from querypose_jax.recipes.querypose import RECIPE
 from querypose_jax.skeletons import COCO
 from querypose_jax.structures import FILLER_ID, PeopleBudget
 
@@ -30,34 +31,41 @@ def crop_of(x0, y0, w, h, count) -> Geometry:
     return Geometry(*(np.array([field] * count) for field in fields))
 
 
+def targets_of(annotations, rows, geometry, most: int, is_target=None) -> targets.Targets:
+    everybody = np.ones(len(annotations.bbox), bool)
+    chosen = everybody if is_target is None else is_target
+    return targets.make_targets(annotations, rows, chosen, geometry, RECIPE, COCO, most)
+
+
 def test_crowds_and_people_cropped_away_are_no_targets(annotations):
-    is_target = annotations.is_target.copy()
-    is_target[1] = False
-    index = dataclasses.replace(annotations, is_target=is_target)
-    found = targets.make_targets(index, np.array([1, 0]), crop_of(0, 0, 60, 60, 2), COCO, 10)
+    is_target = np.arange(5) != 1
+    found = targets_of(annotations, np.array([1, 0]), crop_of(0, 0, 60, 60, 2), 10, is_target)
     np.testing.assert_array_equal(found.start, [0, 1, 3])
     np.testing.assert_allclose(found.boxes, [[0, 0, 10, 10], [0, 0, 10, 10], [40, 40, 60, 60]])
     assert found.num_cut == 0
 
 
 def test_a_sample_may_be_left_without_people(annotations):
-    found = targets.make_targets(annotations, np.array([1, 1]), crop_of(50, 50, 20, 20, 2), COCO, 10)
+    found = targets_of(annotations, np.array([1, 1]), crop_of(50, 50, 20, 20, 2), 10)
     np.testing.assert_array_equal(found.people, [0, 0])
     assert found.keypoints.shape == (0, 17, 3)
 
 
 def test_the_largest_people_stay_in_their_order_and_the_others_are_counted(annotations):
-    found = targets.make_targets(annotations, np.array([0, 1]), crop_of(0, 0, 80, 100, 2), COCO, 2)
+    found = targets_of(annotations, np.array([0, 1]), crop_of(0, 0, 80, 100, 2), 2)
     np.testing.assert_allclose(found.boxes, [[20, 0, 40, 20], [40, 40, 70, 70], [0, 0, 10, 10]])
     assert found.num_cut == 2
 
 
 def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotations):
     rows = np.array([0, 1])
-    geometry = resize_geometry(annotations.size[rows], short=160, longest=1000)
-    found = targets.make_targets(annotations, rows, geometry, COCO, 5)
+    data = querypose.get_config().data
+    data.update(eval_short_side=160, longest_side=1000)
+    geometry = RECIPE.rest_geometry(annotations.size[rows], data)
+    found = targets_of(annotations, rows, geometry, 5)
     image = np.zeros((3, 224, 192, 3), np.uint8)
-    batch = targets.make_batch(annotations, rows, geometry, found, np.array([1, 0, -1]), image, 5, PeopleBudget(1, 8))
+    members, budget = np.array([1, 0, -1]), PeopleBudget(1, 8)
+    batch = targets.make_batch(annotations, RECIPE, rows, geometry, found, members, image, 5, budget)
     np.testing.assert_array_equal(batch.is_person.sum(-1), [1, 4, 0])
     np.testing.assert_array_equal(batch.image_id, [8, 7, FILLER_ID])
     np.testing.assert_array_equal(batch.valid_size, [[200, 160], [200, 160], [224, 192]])

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import querypose
 from input_pipeline.split_files import SplitFiles, read_split
 from input_pipeline.targets import make_targets
 from querypose_jax.recipes.geometry import Geometry
-from querypose_jax.recipes.querypose import transform_picture
+from querypose_jax.recipes.querypose import RECIPE, transform_picture
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton
 from tests.parity import goldens
@@ -29,7 +30,8 @@ def test_augmented_boxes_and_joints_are_the_official_ones(path, tmp_path):
         file.write_text(json.dumps(coco_form(case)))
         annotations = read_split(SplitFiles("val", (file,), tmp_path, skeleton))
         geometry = Geometry(*(np.asarray(field)[None] for field in geometry_of(case)))
-        targets = make_targets(annotations, np.array([0]), geometry, skeleton, max_people=100)
+        is_target = RECIPE.is_target(annotations, querypose.get_config().data)
+        targets = make_targets(annotations, np.array([0]), is_target, geometry, RECIPE, skeleton, max_people=100)
         boxes = np.reshape(case["boxes_xyxy"], (-1, 4))
         joints = np.reshape(case["keypoints"], (-1, skeleton.num_keypoints, 3))
         np.testing.assert_allclose(targets.boxes, boxes, rtol=0, atol=PIXELS, err_msg=f"boxes of case {i}")

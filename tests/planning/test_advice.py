@@ -4,8 +4,8 @@ import pytest
 from configs import synthetic_tiny
 from querypose_jax.devices.sharding import RULES
 from querypose_jax.planning import advice
-from querypose_jax.planning.plan import abstract_state
 from querypose_jax.planning.programs import Program, TooLarge
+from querypose_jax.training.build import abstract_state
 
 GIB = advice.GIB
 MESH = jax.sharding.AbstractMesh((1, 8), ("data", "fsdp"))

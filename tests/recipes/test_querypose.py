@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs import querypose
-from input_pipeline import transforms
+from configs import querypose as defaults
+from querypose_jax.recipes import querypose
 from querypose_jax.recipes.geometry import Geometry
 from querypose_jax.skeletons import COCO
 
@@ -20,21 +20,21 @@ def one(original, flip=False, resized=None, crop=None, final=None) -> Geometry:
 
 def test_flip_mirrors_boxes_and_exchanges_left_and_right():
     geometry = one((40, 100), flip=True)
-    np.testing.assert_allclose(transforms.move_boxes(np.array([[10.0, 5, 30, 25]]), geometry), [[70, 5, 90, 25]])
+    np.testing.assert_allclose(querypose.move_boxes(np.array([[10.0, 5, 30, 25]]), geometry), [[70, 5, 90, 25]])
     keypoints = np.zeros((1, 17, 3))
     keypoints[0, 5] = (9.5, 4.5, 2)  # left shoulder, continuous (10, 5)
-    moved = transforms.move_keypoints(keypoints, geometry, COCO)
+    moved = querypose.move_keypoints(keypoints, geometry, COCO)
     np.testing.assert_allclose(moved[0, 6], (90, 5, 2))
     assert (np.delete(moved[0], 6, axis=0) == 0).all()
 
 
 def test_crop_clips_boxes_and_takes_the_label_of_what_it_cuts_off():
     geometry = one((100, 100), resized=(200, 200), crop=(50, 20, 100, 80), final=(160, 200))
-    box = transforms.move_boxes(np.array([[0.0, 0, 50, 50]]), geometry)
+    box = querypose.move_boxes(np.array([[0.0, 0, 50, 50]]), geometry)
     np.testing.assert_allclose(box, [[0, 0, 100, 160]])  # (100 - 50) * 2, (100 - 20) * 2
     keypoints = np.zeros((1, 17, 3))
     keypoints[0, :3] = ((24.5, 9.5, 1), (24.0, 9.5, 2), (74.5, 49.5, 2))  # on the corner, left of it, other corner
-    moved = transforms.move_keypoints(keypoints, geometry, COCO)[0]
+    moved = querypose.move_keypoints(keypoints, geometry, COCO)[0]
     np.testing.assert_allclose(moved[0], (0, 0, 1))
     np.testing.assert_allclose(moved[1], (0, 0, 0))
     np.testing.assert_allclose(moved[2], (200, 160, 2))
@@ -43,8 +43,8 @@ def test_crop_clips_boxes_and_takes_the_label_of_what_it_cuts_off():
 def test_boxes_that_are_clipped_away_are_found():
     geometry = one((100, 100), crop=(50, 50, 50, 50))
     geometry = geometry.at(np.zeros(3, int))
-    boxes = transforms.move_boxes(np.array([[0.0, 0, 50, 100], [0, 0, 51, 51], [60, 60, 60, 80]]), geometry)
-    np.testing.assert_array_equal(transforms.is_box_left(boxes), [False, True, False])
+    boxes = querypose.move_boxes(np.array([[0.0, 0, 50, 100], [0, 0, 51, 51], [60, 60, 60, 80]]), geometry)
+    np.testing.assert_array_equal(querypose.is_box_left(boxes), [False, True, False])
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -53,37 +53,37 @@ def test_points_move_with_the_pixels_under_them(flip):
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[20:26, 40:46] = 255  # centre (43, 23)
     geometry = one((height, width), flip, resized=(120, 180), crop=(30, 10, 120, 100), final=(150, 180))
-    moved = np.asarray(transforms.transform_picture(Image.fromarray(pixels), geometry.at(0))).astype(float)[..., 0]
+    moved = np.asarray(querypose.transform_picture(Image.fromarray(pixels), geometry.at(0))).astype(float)[..., 0]
     assert moved.shape == (150, 180)
     y, x = np.indices(moved.shape) + 0.5
     centre = np.array([(moved * x).sum(), (moved * y).sum()]) / moved.sum()
-    np.testing.assert_allclose(transforms.move_points(np.array([[43.0, 23.0]]), geometry)[0], centre, atol=0.05)
+    np.testing.assert_allclose(querypose.move_points(np.array([[43.0, 23.0]]), geometry)[0], centre, atol=0.05)
 
 
 def test_inverse_affine_leads_back_to_original_pixels():
     rng = np.random.default_rng(0)
-    geometry = transforms.draw_geometry(
-        rng.random((200, 8)), rng.integers(300, 700, (200, 2)), querypose.get_config().data
+    geometry = querypose.draw_geometry(
+        rng.random((200, 8)), rng.integers(300, 700, (200, 2)), defaults.get_config().data
     )
     points = rng.uniform(0, 300, (200, 5, 2))
-    moved = transforms.move_points(points, geometry)
-    inverse = transforms.inverse_affine(geometry)
+    moved = querypose.move_points(points, geometry)
+    inverse = querypose.inverse_affine(geometry)
     back = np.einsum("sij,snj->sni", inverse, np.concatenate([moved, np.ones((200, 5, 1))], -1))
     np.testing.assert_allclose(back, points, atol=1e-2)
 
 
 def test_area_grows_as_a_box_does():
     geometry = one((100, 50), resized=(200, 100), crop=(0, 0, 100, 100), final=(50, 50))
-    np.testing.assert_allclose(transforms.area_scale(geometry), [1.0])
-    box = transforms.move_boxes(np.array([[10.0, 10, 20, 30]]), geometry)[0]
+    np.testing.assert_allclose(querypose.area_scale(geometry), [1.0])
+    box = querypose.move_boxes(np.array([[10.0, 10, 20, 30]]), geometry)[0]
     np.testing.assert_allclose((box[2:] - box[:2]).prod(), 200)
 
 
 def test_draws_stay_in_the_official_ranges_and_reach_their_ends():
-    data = querypose.get_config().data
+    data = defaults.get_config().data
     count = 20_000
     sizes = np.tile([[480, 640], [640, 427]], (count // 2, 1))
-    geometry = transforms.draw_geometry(np.random.default_rng(1).random((count, 8)), sizes, data)
+    geometry = querypose.draw_geometry(np.random.default_rng(1).random((count, 8)), sizes, data)
     cropped = (geometry.resized != sizes).any(-1)
     assert abs(geometry.flip.mean() - 0.5) < 0.02
     assert abs(cropped.mean() - 0.5) < 0.02
@@ -103,8 +103,8 @@ def test_draws_stay_in_the_official_ranges_and_reach_their_ends():
 
 def test_a_picture_smaller_than_the_crop_is_kept_whole_in_that_direction():
     uniform = np.array([[0.9, 0.1, 0, 0.999, 0.999, 0.999, 0.999, 0]])
-    data = querypose.get_config().data
+    data = defaults.get_config().data
     data.update(crop_short_sides=(200,), short_sides=(480,))
-    geometry = transforms.draw_geometry(uniform, np.array([[100, 300]]), data)
+    geometry = querypose.draw_geometry(uniform, np.array([[100, 300]]), data)
     np.testing.assert_array_equal(geometry.resized, [[200, 600]])
     np.testing.assert_array_equal(geometry.crop, [[0, 0, 600, 200]])

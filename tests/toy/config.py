@@ -8,7 +8,8 @@ from tests.toy import defaults
 def get_config() -> ConfigDict:
     config = defaults.get_config()
     config.data.update(
-        name="synthetic", root="", batch_size=2, max_people=4, crop=0.0, short_sides=(160,), eval_short_side=160,
+        recipe="querypose", name="synthetic", root="",
+        batch_size=2, max_people=4, crop=0.0, short_sides=(160,), eval_short_side=160,
         longest_side=192, canvases=((160, 192),), workers=1,
     )  # fmt: skip
     config.data.synthetic = ConfigDict(

@@ -46,7 +46,7 @@ def fake_config(**train) -> ConfigDict:
     """A run of a few fast steps; keyword arguments go to its train group."""
     config = get_config()
     config.data.batch_size = 4
-    config.data.canvases = ((160, 192),)
+    config.data.update(recipe="querypose", canvases=((160, 192),))
     rates = (("flow", 1.0), ("backbone", 1.0))
     config.optimizer.update(learning_rate=1e-3, rate_factors=rates, warmup_steps=3, schedule="cosine")
     config.train.seed = 0

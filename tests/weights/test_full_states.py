@@ -13,6 +13,7 @@ from querypose_jax.weights.command import main
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
 from tests.test_imports import ROOT
+from tests.weights import torch_files
 
 # max |a - b| of a full-size head in float32 (boxes and keypoints in pixels).
 TOLERANCES = {
@@ -41,9 +42,7 @@ def write(state: dict[str, np.ndarray], path) -> None:
     if path.suffix == ".safetensors":
         safetensors.numpy.save_file(state, path)
         return
-    torch = pytest.importorskip("torch", reason="torch is not installed: no .pth file is written")
-    tensors = {name: torch.from_numpy(x) for name, x in state.items()}
-    torch.save({"model": tensors, "optimizer": {"param_groups": []}, "iteration": 279_999}, path)
+    path.write_bytes(torch_files.save({"model": state, "optimizer": {"param_groups": []}, "iteration": 279_999}))
 
 
 @pytest.mark.slow

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pickle
-from collections import OrderedDict
+import tracemalloc
+from argparse import Namespace
+from collections import Counter, OrderedDict
 from functools import partial
 
 import numpy as np
@@ -134,6 +136,41 @@ def test_a_count_in_the_place_of_bytes_takes_no_memory():
     with pytest.raises(ValueError, match="array without bytes"):
         read_pickle(b"\x80\x04cnumpy._core.numeric\n_frombuffer\n(\x8a\x05\x00\x00\x00\x00\x7fcnumpy\ndtype\n"
                     b"U\x02f4\x85RK\x00\x85U\x01CtR.")  # fmt: skip
+
+
+TEXT = b"c_codecs\nencode\nq\x00X" + (10**6).to_bytes(4, "little") + b"x" * 10**6 + b"X\x06\x00\x00\x00latin1\x86q\x02"
+PAIRS = b"ccollections\nOrderedDict\nq\x00](" + b"(K\x00Nt" * 10**5 + b"e\x85q\x02"
+
+
+@pytest.mark.parametrize("given_again", [TEXT, PAIRS])
+def test_content_that_is_copied_a_thousand_times_takes_no_memory(given_again):
+    program = b"\x80\x02" + given_again + b"h\x00h\x02R" * 1000 + b"."
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="the same content is copied over and over"):
+            read_pickle(program)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60 * len(program)
+
+
+def test_each_text_may_be_copied_once():
+    read = read_pickle(pickle.dumps([b"x" * 10**5] * 100 + [bytes([i]) * 1000 for i in range(100)], 2))
+    assert [len(x) for x in read] == [10**5] * 100 + [1000] * 100
+
+
+@pytest.mark.parametrize("program", [b"(ios\nsystem\n.", b"(c_codecs\nencode\nVa\nVlatin1\no."])
+def test_instances_of_python_2_are_refused(program):
+    with pytest.raises(Refused, match="an instance of a class of Python 2"):
+        read_pickle(program)
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_options_and_milestones_of_a_training_are_harmless(protocol):
+    read = read_pickle(pickle.dumps({"args": Namespace(lr=0.1, more=Namespace()), "at": Counter({11: 1})}, protocol))
+    assert vars(read["args"]) == {}
+    assert read["at"] == {11: 1}
 
 
 def test_attributes_of_a_state_dict_are_passed_over():

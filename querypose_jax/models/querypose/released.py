@@ -120,8 +120,14 @@ def unapplied(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return extra
 
 
+def trunk(config: ConfigDict) -> NameMap:
+    """Trunk and pyramid."""
+    return prefixed(("backbone",), backbone_names(config.model.backbone))
+
+
 WEIGHTS = OfficialWeights(
     names=official_names,
+    trunk=trunk,
     unused=KNOWINGLY_UNUSED,
     prefixes=("backbone.", "head.", "criterion.", "init_proposal_", "part_query."),
     hyper_parameters=hyper_parameters,

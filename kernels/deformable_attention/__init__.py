@@ -1,0 +1,51 @@
+"""Multi-scale deformable attention (Zhu et al. 2021, Eq. 3): each query reads a few places of several maps."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+from jaxtyping import Array, Float
+
+from kernels.deformable_attention.gather import deformable_attention_gather
+
+# Queries whose samples are in memory at once: what caches hold on CPUs, what fills the device elsewhere.
+AT_A_TIME_CPU, AT_A_TIME = 128, 2048
+
+
+def deformable_attention(
+    values: Float[Array, "B tokens heads dim"],
+    shapes: Sequence[tuple[int, int]],
+    locations: Float[Array, "B Q heads levels points 2"],
+    weights: Float[Array, "B Q heads levels points"],
+    path: str = "auto",
+) -> Float[Array, "B Q heads*dim"]:
+    """Sums bilinear samples of the values with the attention weights, over levels and points, for each head.
+
+    Where the samples lie is the caller's business (`models.deformable.attention` makes locations of references and
+    offsets), and so is padding: zero the values of tokens that nobody shall see.
+
+    Args:
+        values: the tokens of all levels, finest first, each level row by row; any float type.
+        shapes: height, width of each level; they add up to the tokens.
+        locations: x, y of the samples, at least float32; (0, 0) is the top left corner of a level's map and (1, 1) its
+            bottom right one, so cell (i, j) has its centre at ((j + 0.5) / width, (i + 0.5) / height). Any finite
+            number is fine: cells off the map count as zero.
+        weights: of the samples, at least float32; whatever they sum up to.
+        path: "auto" chooses by platform, "gather" is the same program everywhere.
+
+    Returns:
+        The sums, head after head, in the type of the values, accumulated in at least float32. The derivative of a
+        sample by its location is, exactly on a cell's centre, the slope towards the next cell.
+    """
+    shapes = tuple((height, width) for height, width in shapes)
+    gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
+    choose: dict[str, Callable[..., Array]] = {"auto": by_platform, "gather": gather}
+    return choose[path](values, locations, weights, shapes=shapes)
+
+
+def by_platform(values, locations, weights, shapes) -> Array:
+    """Gathers everywhere, of few queries at a time on CPUs."""
+    few, many = (
+        partial(deformable_attention_gather, shapes=shapes, at_a_time=number) for number in (AT_A_TIME_CPU, AT_A_TIME)
+    )
+    return jax.lax.platform_dependent(values, locations, weights, cpu=few, default=many)

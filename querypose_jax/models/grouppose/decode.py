@@ -1,0 +1,49 @@
+"""From the network's numbers to poses in original pixels (section 13)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from querypose_jax.models.deformable.proposals import take
+from querypose_jax.models.deformable.targets import FIRST_COLUMN
+from querypose_jax.structures import FILLER_ID, Batch, Poses
+
+HALF_PIXEL = 0.5  # the network speaks of pixel indices, poses are continuous: the first pixel's centre is at 0.5
+
+
+def decode(logits: Float[Array, "B N c"], points: Float[Array, "B N K 2"], batch: Batch, num_select: int) -> Poses:
+    """The `num_select` best pairs of instance and column, best first; an instance may come with several columns.
+
+    Picks of the columns that are no class are not valid. The box is the tight one of all joints, clipped to the
+    picture; a joint's score is the person's.
+
+    Args:
+        logits: of the last layer.
+        points: (x, y) relative to the valid part of the picture.
+        batch: tells where the pictures are.
+        num_select: poses per picture.
+    """
+    pictures, _, columns = logits.shape
+    probability = jax.nn.sigmoid(logits).reshape(pictures, -1)
+    scores, place = jax.lax.top_k(probability, min(num_select, probability.shape[1]))
+    instance, column = place // columns, place % columns
+    size = batch.valid_size[:, None, None, ::-1].astype(points.dtype)
+    keypoints = to_original(take(points, instance) * size, batch) + HALF_PIXEL
+    corners = jnp.stack([keypoints.min(2), keypoints.max(2)], 2)
+    limit = batch.orig_size[:, None, None, ::-1].astype(points.dtype)
+    is_class = column >= FIRST_COLUMN
+    return Poses(
+        scores=scores,
+        labels=jnp.maximum(column - FIRST_COLUMN, 0),
+        valid=is_class & (batch.image_id != FILLER_ID)[:, None],
+        boxes=jnp.clip(corners, 0, limit).reshape(*scores.shape, 4),
+        keypoints=keypoints,
+        keypoint_scores=jnp.broadcast_to(scores[..., None], keypoints.shape[:-1]),
+    )
+
+
+def to_original(points: Float[Array, "B N K 2"], batch: Batch) -> Float[Array, "B N K 2"]:
+    """Network pixels to original pixels; no matrix product, which accelerators would round to a few bits."""
+    affine = jnp.asarray(batch.inv_affine, points.dtype)[:, None, None]
+    x, y = points[..., 0, None], points[..., 1, None]
+    return affine[..., 0] * x + affine[..., 1] * y + affine[..., 2]

@@ -1,0 +1,14 @@
+"""Group Pose as a family: what the registry hands out."""
+
+from querypose_jax.models.family import Family
+from querypose_jax.models.grouppose.check import check
+from querypose_jax.models.grouppose.model import GroupPose
+from querypose_jax.models.grouppose.released import WEIGHTS
+
+FAMILY = Family(
+    build=GroupPose,
+    defaults="configs.grouppose.defaults",
+    check=check,
+    may_change=("model.remat", "model.backbone.remat"),
+    weights=WEIGHTS,
+)

@@ -1,0 +1,86 @@
+"""What a recipe promises. A recipe says what happens to a picture and its people on the way into a network, the same in
+training, evaluation and prediction: sizes, place on the canvas, coordinates and back, and who counts.
+
+Everything that a sample undergoes is known before a pixel is read: a row of a geometry, from a row of uniform numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from querypose_jax.skeletons import Skeleton
+
+AREA_OF_BOX = 0.53  # segment area of a person relative to the box, where nobody drew a segment (CrowdPose)
+
+
+class Facts(Protocol):
+    """What a data set says about P pictures and O objects, before a recipe looks at it."""
+
+    size: np.ndarray
+    """int [P, 2], h, w."""
+    bbox: np.ndarray
+    """float64 [O, 4], x, y, w, h."""
+    is_crowd: np.ndarray
+    """bool [O]"""
+    is_degenerate: np.ndarray
+    """bool [O], polygons were drawn and none has three points (COCO)."""
+    num_keypoints: np.ndarray
+    """int [O], as in the file."""
+
+    @property
+    def picture_of_object(self) -> np.ndarray:
+        """int [O]"""
+
+
+class People(NamedTuple):
+    """T people in original pixels."""
+
+    boxes: np.ndarray
+    """float64 [T, 4], xyxy."""
+    keypoints: np.ndarray
+    """float64 [T, K, 3], pixel index and visibility, as in a COCO file."""
+    area: np.ndarray
+    """float64 [T], NaN where the file has none."""
+
+
+class MovedPeople(NamedTuple):
+    """The same people in network pixels."""
+
+    boxes: np.ndarray
+    """float32 [T, 4], clipped to the picture."""
+    keypoints: np.ndarray
+    """float32 [T, K, 3], in the recipe's coordinates."""
+    area: np.ndarray
+    """float32 [T]"""
+    is_left: np.ndarray
+    """bool [T], False where nothing is left of the box."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe: functions of numpy and Pillow. A geometry is a NamedTuple with `original` and `final` [S, 2], h, w,
+    and `at(samples)`; the picture of `final` size lies at the top left of its canvas, borders of the recipe's own
+    included."""
+
+    draws: int
+    """Uniform numbers per sample."""
+    canvas_step: int
+    """Canvases of eval.canvas="exact" are multiples of it: the released protocol."""
+    draw_geometry: Callable[[np.ndarray, np.ndarray, ConfigDict], Any]
+    """(uniform [S, draws], h, w of pictures [S, 2], config.data) -> the random augmentation of S samples."""
+    rest_geometry: Callable[[np.ndarray, ConfigDict], Any]
+    """(h, w [S, 2], config.data) -> what evaluation and prediction do, without chance."""
+    transform_picture: Callable[[Image.Image, Any], Image.Image]
+    """(RGB picture, geometry of one sample) -> a picture of its final size."""
+    move_people: Callable[[People, Any, Skeleton], MovedPeople]
+    """(T people, geometry of each one's sample, skeleton)"""
+    inverse_affine: Callable[[Any], np.ndarray]
+    """geometry of S samples -> float32 [S, 2, 3], network to original pixels, in the recipe's coordinates."""
+    is_target: Callable[[Facts, ConfigDict], np.ndarray]
+    """bool [O]: who is trained on."""
+    is_usable: Callable[[Facts, np.ndarray], np.ndarray]
+    """(facts, is_target) -> bool [P]: pictures that training uses."""
