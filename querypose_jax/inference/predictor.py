@@ -61,6 +61,7 @@ class Predictor:
         step: int | None = None,
         config: ConfigDict | None = None,
         dtype: str | None = None,
+        raw: bool = False,
     ) -> "Predictor":
         """Loads the model of a training run (or of imported weights).
 
@@ -69,6 +70,7 @@ class Predictor:
             step: which checkpoint; None stands for the newest.
             config: in place of the one in config.json, say with another eval.canvas.
             dtype: "bfloat16" computes with half the bytes, "float32" in full; None as the run was trained.
+            raw: of a run that averages its parameters, those without averaging.
 
         Raises:
             UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
@@ -78,7 +80,7 @@ class Predictor:
 
         if dtype not in (None, *DTYPES):
             raise UserError(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        config, graphdef, state = load_model(Path(folder), step, config)
+        config, graphdef, state = load_model(Path(folder), step, config, raw=raw)
         if dtype is not None:  # parameters are float32 whatever the computation is
             config = config.copy_and_resolve_references()
             config.model.dtype = dtype

@@ -37,9 +37,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     with preemption.listen(config.train.grace_s) as stop:
         evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop)
 
-        def evaluation(model: nnx.State, step: int) -> dict[str, float]:
+        def evaluation(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
             evaluated.append(step)
-            return evaluate_step(model, step)
+            return evaluate_step(model, step, raw)
 
         def batches(start_step: int):
             return train_batches(config, split, start_step=start_step, shards=shards, **process_share())

@@ -56,6 +56,17 @@ def test_splitting_saves_what_the_shapes_say():
     assert {rule.per_picture for rule in rules.values()} == {5.0}
 
 
+def test_averages_of_parameters_are_counted_and_split_like_them():
+    plain, averaging = synthetic_tiny.get_config(), synthetic_tiny.get_config()
+    averaging.train.ema_decay = 0.999
+    (_, without), (_, state) = abstract_state(plain), abstract_state(averaging)
+    parameters, split = advice.total_bytes(without.params), advice.split_bytes(without.params, MESH)
+    more = {
+        rule: advice.fixed_bytes(state, rule, MESH, 4) - advice.fixed_bytes(without, rule, MESH, 4) for rule in RULES
+    }
+    assert more == {"replicated": parameters, "zero1": parameters, "fsdp": split}
+
+
 @pytest.mark.parametrize(
     ("sizes", "taken"),
     [((10, 8, 6), "take replicated"), ((20, 8, 6), "take zero1: --config.mesh.fsdp=8"), ((20, 20, 6), "take fsdp")],
