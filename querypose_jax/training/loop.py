@@ -65,8 +65,8 @@ def train(
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json (with the first step that is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard files; bad_step.json with the
-            error.
+        workdir: gets config.json (with the first step that is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard
+            files; bad_step.json with the error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end, with config.train.ema_decay on the averaged model.
         fingerprint: tells one data set from another; a run is only continued on the same one.
