@@ -11,7 +11,8 @@ plans for a TPU that is not there, runs one training step again (the one that en
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
 --config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not
-given.
+given. Of a run that averages its parameters (config.train.ema_decay) predict and export take the averages, with --raw
+the parameters themselves.
 """
 
 import os
@@ -58,6 +59,8 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_enum("mode", "train", list(MODES), "what to do", **values)
     step = "eval, predict, export: the checkpoint of this step; default: the newest. replay: this step"
     flags.DEFINE_integer("step", None, step, **values)
+    raw = "predict, export: the parameters themselves where the run averages them (train.ema_decay)"
+    flags.DEFINE_boolean("raw", False, raw, **values)
     flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
     flags.DEFINE_list("canvases", [], "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
@@ -116,14 +119,14 @@ def predict(options: flags.FlagValues, config: ConfigDict) -> str:
     from querypose_jax.runs.predict import predict
 
     given = options.input, options.output, options.threshold, options.track
-    return predict(config, Path(options.workdir), options.step, *given)
+    return predict(config, Path(options.workdir), options.step, options.raw, *given)
 
 
 def export(options: flags.FlagValues, config: ConfigDict) -> str:
     from querypose_jax.runs.export import export
 
     given = options.output, options.canvases, options.batch_sizes, options.platforms
-    return export(config, Path(options.workdir), options.step, *given)
+    return export(config, Path(options.workdir), options.step, options.raw, *given)
 
 
 def plan(options: flags.FlagValues, config: ConfigDict) -> None:

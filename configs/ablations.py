@@ -33,7 +33,7 @@ definitions of the rows. These are ours:
 
 Schedule: that of configs/coco_r50.py, 140k steps of 16. The paper speaks of a 1x schedule for ablations without saying
 how long it is; the release's history has 90k steps with milestones at 70k and 85k, to be had with
-`--config.train.num_steps=90000 --config.optimizer.milestones="(70000,85000)"`.
+`--config.train.num_steps=90000 --config.optimizer.milestones="((70000,0.1),(85000,0.01))"`.
 """
 
 from ml_collections import ConfigDict

@@ -22,6 +22,6 @@ def get_config(variant: str = "light") -> ConfigDict:
     config = querypose.get_config()
     config.model.light = querypose.is_light(variant)
     config.model.backbone.update(name="hrnet", branch_width=32, pyramid="plain")
-    config.optimizer.milestones = (220_000, 260_000)
+    config.optimizer.milestones = ((220_000, 0.1), (260_000, 0.01))
     config.train.num_steps = 280_000
     return config

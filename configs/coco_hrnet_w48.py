@@ -23,6 +23,6 @@ def get_config(variant: str = "full") -> ConfigDict:
     config = querypose.get_config()
     config.model.light = querypose.is_light(variant)
     config.model.backbone.update(name="hrnet", branch_width=48, pyramid="v1")
-    config.optimizer.milestones = (220_000, 260_000)
+    config.optimizer.milestones = ((220_000, 0.1), (260_000, 0.01))
     config.train.num_steps = 280_000
     return config

@@ -22,6 +22,6 @@ def get_config(variant: str = "full") -> ConfigDict:
     config = querypose.get_config()
     config.model.light = querypose.is_light(variant)
     config.model.backbone.update(name="swin", size="B")
-    config.optimizer.milestones = (210_000, 250_000)
+    config.optimizer.milestones = ((210_000, 0.1), (250_000, 0.01))
     config.train.num_steps = 270_000
     return config

@@ -1,7 +1,8 @@
 """What no model owns: data, training, evaluation, mesh, planning. Every value with its unit.
 
 The families add their own keys on top: configs/querypose.py and, in folders of their names, the others. A config file
-starts from its family's `get_config()` and changes only what differs.
+starts from its family's `get_config()` and changes only what differs. Time is counted in steps: where a release
+counts epochs, its file says how many usable pictures an epoch has, and how many steps.
 """
 
 from ml_collections import ConfigDict
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.init_from = ""  # folder of a checkpoint whose weights a fresh run starts from; "" = random
+    config.init_raw = False  # True: where that run averages its parameters (train.ema_decay), those without averaging
 
     config.model = ConfigDict(
         dict(
@@ -54,14 +56,15 @@ def get_config() -> ConfigDict:
 
     config.optimizer = ConfigDict(
         dict(
+            name="adamw",  # adamw: decoupled decay | adam: L2 decay in the gradients, as torch's Adam
             learning_rate=1e-4,
             rate_factors=(),  # ((text, factor), ...) for parameters whose path holds the text
-            weight_decay=1e-4,  # decoupled, on everything trainable
-            clip_norm=1.0,  # global L2 norm
+            weight_decay=1e-4,  # on everything trainable
+            clip_norm=1.0,  # global L2 norm; 0 = not clipped
             warmup_steps=1000,
             warmup_factor=0.01,  # learning rate factor at step 0
             schedule="steps",  # steps | cosine
-            milestones=(110_000, 130_000),  # steps: x0.1 at each
+            milestones=((110_000, 0.1), (130_000, 0.01)),  # steps: (step, factor of learning_rate from it on), ...
             final_factor=0.01,  # cosine: factor at the last step
         )
     )
@@ -70,6 +73,9 @@ def get_config() -> ConfigDict:
         dict(
             num_steps=140_000,
             seed=40244023,
+            # Moving average of the parameters: average += (1 - ema_decay) * (parameters - average) after each step; 0 =
+            # none. Where it is on, it is what evaluation, prediction, export and init_from take.
+            ema_decay=0.0,
             log_every=50,  # steps
             wandb_project="",  # Weights & Biases: project that the run is logged to as well; "" = none
             checkpoint_every=5000,  # steps
@@ -90,6 +96,7 @@ def get_config() -> ConfigDict:
             draw_threshold=0.3,  # score from which a pose is drawn
             split="",  # of --mode=eval; "" = data.eval_split; test-dev (COCO) writes the zip that the server takes
             flip=False,  # True: poses of the picture and of its mirror image, merged; twice the time
+            raw=False,  # True: with train.ema_decay, the parameters without averaging too, as raw/keypoint/AP ...
             prune=False,  # True: only what can be among the 20 best of a picture: same keypoint AP, no box AP
             scorer="pycocotools",  # pycocotools | faster_coco_eval (the same numbers sooner, to be installed)
         )

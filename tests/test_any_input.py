@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from configs import querypose
-from input_pipeline import transforms
+from configs import querypose as defaults
 from querypose_jax.evaluation.breakdown import similarities
 from querypose_jax.geometry.boxes import MAX_LOG_GROWTH, apply_deltas, giou
 from querypose_jax.geometry.keypoints import to_box_relative, to_pixels
@@ -19,6 +18,8 @@ from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.models.flip import similarity
 from querypose_jax.models.querypose.decode import decode
 from querypose_jax.models.querypose.losses import focal_loss, rle_loss
+from querypose_jax.recipes import querypose
+from querypose_jax.recipes.geometry import LARGEST_CROPPED_ASPECT
 from querypose_jax.skeletons import COCO
 from querypose_jax.structures import FILLER_ID, Batch, Poses
 
@@ -71,24 +72,24 @@ def test_joints_go_into_any_box_and_come_back(boxes, relative):
 
 @many
 @given(
-    arrays(np.float64, (4, transforms.DRAWS), elements=st.floats(0, 1, exclude_max=True)),
+    arrays(np.float64, (4, querypose.DRAWS), elements=st.floats(0, 1, exclude_max=True)),
     arrays(np.int64, (4, 2), elements=st.integers(1, 9000)),
     arrays(np.float64, (4, 4), elements=st.floats(-1e9, 1e9)),
     arrays(np.float64, (4, K, 2), elements=st.floats(-1e9, 1e9)),
     arrays(np.int64, (4, K, 1), elements=st.integers(-1, 3)),
 )
 def test_any_draws_on_any_picture_give_a_picture_with_its_people_on_it(uniform, sizes, boxes, joints, visibility):
-    geometry = transforms.draw_geometry(uniform, sizes, querypose.get_config().data)
+    geometry = querypose.draw_geometry(uniform, sizes, defaults.get_config().data)
     x, y, w, h = geometry.crop.T
     assert (geometry.final >= 1).all() and (geometry.final.max(-1) <= 1333).all()
     assert (x >= 0).all() and (y >= 0).all() and (w >= 1).all() and (h >= 1).all()
     assert (np.stack([y + h, x + w], -1) <= geometry.resized).all()
-    assert geometry.resized.prod(-1, dtype=np.int64).max() <= max(9000**2, 600**2 * transforms.LARGEST_CROPPED_ASPECT)
-    moved = transforms.move_boxes(boxes, geometry)
+    assert geometry.resized.prod(-1, dtype=np.int64).max() <= max(9000**2, 600**2 * LARGEST_CROPPED_ASPECT)
+    moved = querypose.move_boxes(boxes, geometry)
     limit = np.concatenate([geometry.final[:, ::-1]] * 2, -1)
     assert (moved >= 0).all() and (moved <= limit).all()
     assert (moved[:, :2] <= moved[:, 2:]).all()
-    joints = transforms.move_keypoints(np.concatenate([joints, visibility], -1), geometry, COCO)
+    joints = querypose.move_keypoints(np.concatenate([joints, visibility], -1), geometry, COCO)
     assert np.isfinite(joints).all()
     assert (joints[..., :2] >= 0).all() and (joints[..., :2] <= geometry.final[:, None, ::-1]).all()
     assert (joints[joints[..., 2] <= 0] == 0).all()
@@ -96,13 +97,13 @@ def test_any_draws_on_any_picture_give_a_picture_with_its_people_on_it(uniform, 
 
 @many
 @given(
-    arrays(np.float64, (4, transforms.DRAWS), elements=st.floats(0, 1, exclude_max=True)),
+    arrays(np.float64, (4, querypose.DRAWS), elements=st.floats(0, 1, exclude_max=True)),
     arrays(np.int64, (4, 2), elements=st.integers(20, 2000)),
     arrays(np.float64, (4, 5, 2), elements=st.floats(0, 2000)),
 )
 def test_any_point_comes_back_through_the_inverse(uniform, sizes, points):
-    geometry = transforms.draw_geometry(uniform, sizes, querypose.get_config().data)
-    there, matrix = transforms.move_points(points, geometry), transforms.inverse_affine(geometry).astype(np.float64)
+    geometry = querypose.draw_geometry(uniform, sizes, defaults.get_config().data)
+    there, matrix = querypose.move_points(points, geometry), querypose.inverse_affine(geometry).astype(np.float64)
     back = np.einsum("sij,spj->spi", matrix[..., :2], there) + matrix[:, None, :, 2]
     np.testing.assert_allclose(back, points, atol=1e-2)  # pixels; the matrix is float32
 

@@ -130,8 +130,7 @@ def dry(monkeypatch):
     monkeypatch.setattr(launch, "run_config", lambda options: options.config)  # there is no run
     monkeypatch.setattr(weights, "import_weights", lambda *told: [])
     monkeypatch.setattr(weights, "export_weights", lambda *told: [])
-    monkeypatch.setattr(bench.importlib, "import_module", lambda name: bench)
-    monkeypatch.setattr(bench, "run", lambda config, options: "", raising=False)
+    monkeypatch.setattr(bench, "run_table", lambda name, config, options: "")
 
 
 def exit_code(command: str) -> int:

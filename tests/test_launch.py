@@ -13,7 +13,6 @@ from PIL import Image
 
 import launch
 from configs import coco_r50
-from querypose_jax import command_line
 from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.checkpoints.config_json import write_config
 from querypose_jax.models.registry import build_model
@@ -83,15 +82,20 @@ def test_flags_of_several_processes_come_together(fails, tmp_path):
     assert "--coordinator=localhost is not HOST:PORT" in fails(TINY, here, *told)
 
 
-def test_a_run_of_an_older_version_takes_defaults_for_new_keys(imported):
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda config: config["mesh"].pop("fsdp"), "it lacks mesh.fsdp"),
+        (lambda config: config["data"].update(row_ladder=[4]), "it has data.row_ladder"),
+    ],
+)
+def test_a_run_of_another_version_is_one_line(change, said, imported, fails):
     path = imported / "config.json"
     config = json.loads(path.read_text())
-    del config["mesh"]["fsdp"], config["train"]["grace_s"]
+    change(config)
     path.write_text(json.dumps(config))
-    options = command_line.parse_flags(
-        ["launch.py", "--mode=eval", f"--workdir={imported}"], launch.define_flags, launch.DEFAULT_CONFIG
-    )
-    assert launch.run_config(options) == tiny_run.get_config()
+    line = fails("--mode=eval", f"--workdir={imported}")
+    assert f"config.json is of another version of querypose_jax ({said})" in line
 
 
 def test_a_missing_data_root_names_the_path_it_wanted(fails, tmp_path):
@@ -181,7 +185,8 @@ def test_predict_needs_neither_tensorflow_nor_the_input_pipeline(imported, tmp_p
 
 
 def test_training_without_tensorflow_says_what_to_install(fails, tmp_path, monkeypatch):
-    for module in [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "input_pipeline")]:
+    again = ("tensorflow", "input_pipeline", "querypose_jax.runs")
+    for module in [name for name in sys.modules if name.startswith(again)]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     assert "pip install 'querypose_jax[train]'" in fails(TINY, f"--workdir={tmp_path}/run")

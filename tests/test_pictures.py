@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.pictures import EXIF_ORIENTATION, PictureError, read_picture
 from querypose_jax.recipes.canvas import choose_canvas, place_on_canvas
 from querypose_jax.recipes.resize import resized_shape
 
@@ -72,6 +72,26 @@ def test_a_palette_with_transparency_is_read_without_a_warning():
     picture.putpalette([10, 20, 30, 40, 50, 60])
     content = saved(picture, "PNG", transparency=b"\x80\xff")
     assert read_picture(content).getpixel((0, 0)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_all_eight_exif_orientations_are_turned_as_pillow_does(turn):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = turn
+    content = saved(Image.fromarray(RAMP.astype(np.uint8)[:5]), "PNG", exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(read_picture(content)), np.asarray(expected))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word on it
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_orientation_that_cannot_be_read_harms_no_pixel(kind, exif):
+    picture = Image.new("RGB", (16, 8), (10, 20, 30))
+    np.testing.assert_array_equal(
+        np.asarray(read_picture(saved(picture, kind, exif=exif))), np.asarray(read_picture(saved(picture, kind)))
+    )
 
 
 def huge_png(width: int, height: int) -> bytes:

@@ -75,4 +75,4 @@ def set_schedule(config: ConfigDict, pictures: int, epochs: int, decay_after: in
     """Steps of so many epochs of batches of 16, with a tenth of the rate after `decay_after` of them."""
     steps = pictures // BATCH  # of an epoch
     config.train.num_steps = epochs * steps
-    config.optimizer.milestones = (decay_after * steps,)
+    config.optimizer.milestones = ((decay_after * steps, 0.1),)

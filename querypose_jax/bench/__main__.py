@@ -18,6 +18,7 @@ import re
 import sys
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from querypose_jax import command_line
 from querypose_jax.bench.options import Options, PeerWay
@@ -52,9 +53,14 @@ def main(argv: list[str]) -> int:
             given.people,
             tuple(peer_way(text) for text in given.peers),
         )
-        print(importlib.import_module(f"querypose_jax.bench.{name}").run(given.config, options))
+        print(run_table(name, given.config, options))
 
     return command_line.run(run, __doc__, define_flags, [argv[0], *argv[2:]])
+
+
+def run_table(name: str, config: ConfigDict, options: Options) -> str:
+    """Measures one of TABLES; returns it."""
+    return importlib.import_module(f"querypose_jax.bench.{name}").run(config, options)
 
 
 def canvas_of(text: str) -> tuple[int, int]:

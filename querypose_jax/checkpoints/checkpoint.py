@@ -1,7 +1,8 @@
 """A checkpoint on disk: its format, reading and writing one. With rotation.py the only file that knows orbax.
 
-DIR/checkpoints/STEP holds up to three items: `model` (every variable of the model under its dotted path),
-`training` (the optimizer's state, absent in imported weights) and `about` (JSON: step, hashes, code version).
+DIR/checkpoints/STEP holds up to four items: `model` (every variable of the model under its dotted path), `training`
+(the optimizer's state, absent in imported weights), `ema` (moving averages of the parameters, where the run keeps them)
+and `about` (JSON: step, hashes, code version). Whoever wants a model gets the averages unless `raw` says otherwise.
 Arrays are stored by name, so that a mismatch can be told in words and any mesh can read them.
 """
 
@@ -21,15 +22,20 @@ from ml_collections import ConfigDict
 
 import querypose_jax
 from querypose_jax.checkpoints.config_json import model_hash, read_config, write_config
-from querypose_jax.checkpoints.train_state import TrainState
+from querypose_jax.checkpoints.train_state import TrainState, first_average
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import abstract_model
 
 FOLDER = "checkpoints"
+ARRAY_ITEMS = ("model", "training", "ema")
 
 
 def load_model(
-    directory: str | Path, step: int | None = None, config: ConfigDict | None = None, sharding: Sharding | None = None
+    directory: str | Path,
+    step: int | None = None,
+    config: ConfigDict | None = None,
+    sharding: Sharding | None = None,
+    raw: bool = False,
 ) -> tuple[ConfigDict, nnx.GraphDef, nnx.State]:
     """Loads the model of a run or of imported weights; `nnx.merge(graphdef, state)` gives the module.
 
@@ -38,6 +44,7 @@ def load_model(
         step: which checkpoint; None = the newest.
         config: what to build instead of the configuration in config.json.
         sharding: where to put the arrays; default: this process's first device.
+        raw: the parameters as the optimizer left them, where the run keeps moving averages.
 
     Returns:
         configuration, structure, state.
@@ -49,8 +56,14 @@ def load_model(
     config = read_config(directory) if config is None else config
     graphdef, abstract = abstract_model(config)
     with _existing(directory, step) as (manager, found):
-        arrays = _read(manager, found, "model", _placed(named_leaves(abstract), sharding), _where(directory, found))
+        arrays = _read_model(manager, found, _placed(named_leaves(abstract), sharding), _where(directory, found), raw)
     return config, graphdef, _fill(abstract, arrays)
+
+
+def has_averages(directory: Path, step: int) -> bool:
+    """Whether the checkpoint of a step holds moving averages; raises UserError where there is none."""
+    with _existing(directory, step) as (manager, found):
+        return "ema" in _saved_shapes(manager, found)
 
 
 def finished_steps(directory: Path) -> list[int]:
@@ -86,7 +99,7 @@ def load_before(directory: Path, step: int, state: TrainState) -> tuple[TrainSta
 
 
 def load_arrays(directory: Path, step: int | None = None) -> dict[str, np.ndarray]:
-    """Every array of a checkpoint under `model.NAME` and `training.NAME`, for comparing two of them.
+    """Every array of a checkpoint under `model.NAME`, `training.NAME` and `ema.NAME`, for comparing two of them.
 
     Raises:
         UserError: nothing there, or no such step.
@@ -101,10 +114,10 @@ def load_arrays(directory: Path, step: int | None = None) -> dict[str, np.ndarra
     return arrays
 
 
-def load_weights(directory: str | Path, model: nnx.State) -> tuple[nnx.State, list[str]]:
+def load_weights(directory: str | Path, model: nnx.State, raw: bool = False) -> tuple[nnx.State, list[str]]:
     """Starts a fresh model from saved weights, all of which must fit; placed as `model` is.
 
-    Weights of a part (a backbone, say) are welcome: what they do not name keeps its value.
+    Weights of a part (a backbone, say) are welcome: what they do not name keeps its value. `raw` as in `load_model`.
 
     Returns:
         the state, and the names that kept their value.
@@ -117,7 +130,7 @@ def load_weights(directory: str | Path, model: nnx.State) -> tuple[nnx.State, li
     with _existing(directory, None) as (manager, step):
         names = _saved_shapes(manager, step)["model"]
         part = {name: leaf for name, leaf in wanted.items() if name in names}
-        arrays = _read(manager, step, "model", part, _where(directory, step))
+        arrays = _read_model(manager, step, part, _where(directory, step), raw)
     return _fill(model, wanted | arrays), sorted(wanted.keys() - arrays.keys())
 
 
@@ -153,19 +166,27 @@ def read_about(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
 def restore_state(manager: ocp.CheckpointManager, step: int, state: TrainState, directory: Path) -> TrainState:
     """A checkpoint with an optimizer's state, placed as `state` is.
 
+    Where `state` has moving averages and the checkpoint has none, they begin at its parameters.
+
     Raises:
         UserError: it belongs to another model, or holds imported weights without an optimizer's state.
     """
-    where = _where(directory, step)
-    if "training" not in _saved_shapes(manager, step):
+    where, saved = _where(directory, step), _saved_shapes(manager, step)
+    if "training" not in saved:
         raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={directory}")
     model = _read(manager, step, "model", named_leaves(state.model), where)
     training = _read(manager, step, "training", named_leaves(state.opt_state), where)
+    params, ema = _fill(state.params, model), None
+    if state.ema is not None and "ema" in saved:
+        ema = _fill(state.ema, _read(manager, step, "ema", named_leaves(state.ema), where))
+    elif state.ema is not None:
+        ema = first_average(params)
     return TrainState(
         step=jax.device_put(jnp.asarray(step, state.step.dtype), state.step.sharding),
-        params=_fill(state.params, model),
+        params=params,
         rest=_fill(state.rest, model),
         opt_state=_fill(state.opt_state, training),
+        ema=ema,
     )
 
 
@@ -177,6 +198,15 @@ def _fill(tree: PyTree, leaves: dict[str, Array]) -> PyTree:
 def _placed(leaves: dict[str, Any], sharding: Sharding | None) -> dict[str, jax.ShapeDtypeStruct]:
     sharding = sharding or SingleDeviceSharding(jax.local_devices()[0])
     return {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding) for name, x in leaves.items()}
+
+
+def _read_model(manager, step: int, wanted: dict[str, Any], where: str, raw: bool) -> dict[str, Array]:
+    """Reads the wanted variables of a model: of its parameters the averages where they are there and not `raw`."""
+    arrays = _read(manager, step, "model", wanted, where)
+    averages = {} if raw else _saved_shapes(manager, step).get("ema", {})
+    if not averages:
+        return arrays
+    return arrays | _read(manager, step, "ema", {name: wanted[name] for name in averages}, where)
 
 
 def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> dict[str, Array]:
@@ -207,13 +237,13 @@ def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> 
 def _saved_shapes(manager, step: int) -> dict[str, dict[str, tuple[int, ...]]]:
     """{item: {name: shape}} of the array items of a checkpoint, read without reading the arrays."""
     metadata = manager.item_metadata(step)
-    present = [item for item in ("model", "training") if metadata.get(item) is not None]
+    present = [item for item in ARRAY_ITEMS if metadata.get(item) is not None]
     return {item: {name: tuple(leaf.shape) for name, leaf in metadata[item].items()} for item in present}
 
 
 def open_manager(directory: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-    """DIR/checkpoints with its three items."""
-    handlers = {item: ocp.StandardCheckpointHandler() for item in ("model", "training")}
+    """DIR/checkpoints with its items."""
+    handlers = {item: ocp.StandardCheckpointHandler() for item in ARRAY_ITEMS}
     handlers["about"] = ocp.JsonCheckpointHandler()
     return ocp.CheckpointManager((directory / FOLDER).absolute(), options=options, item_handlers=handlers)
 

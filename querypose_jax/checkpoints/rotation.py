@@ -90,13 +90,12 @@ class Checkpoints:
         self.wait()
         step = int(state.step)
         about = about | {"step": step, "code_version": querypose_jax.__version__}
-        args = ocp.args.Composite(
-            model=ocp.args.StandardSave(named_leaves(state.model)),
-            training=ocp.args.StandardSave(named_leaves(state.opt_state)),
-            about=ocp.args.JsonSave(about),
-        )
+        items = {"model": state.model, "training": state.opt_state}
+        if state.ema is not None:
+            items["ema"] = state.ema
+        arrays = {item: ocp.args.StandardSave(named_leaves(tree)) for item, tree in items.items()}
         with self._told():
-            self.manager.save(step, args=args)
+            self.manager.save(step, args=ocp.args.Composite(**arrays, about=ocp.args.JsonSave(about)))
 
     def wait(self) -> None:
         """Returns when everything that was saved is on disk, and what it made superfluous is not."""

@@ -153,7 +153,7 @@ def metrics_table(metrics: dict[str, float]) -> str:
     the released rescoring step say in their line what they are.
     """
     scored = {column for columns in COLUMNS for column in columns}
-    kinds = list(dict.fromkeys(name.split("/")[0] for name in metrics if name.split("/")[-1] in scored))
+    kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics if name.rpartition("/")[2] in scored))
     width = max([len(kind) for kind in kinds], default=0)
     blocks = []
     for columns in COLUMNS:

@@ -4,9 +4,12 @@ predictor = Predictor.from_checkpoint("runs/synthetic_tiny")
 predictor("photo.jpg").draw().save("photo_poses.jpg")
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, product
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,14 @@ from flax import nnx
 from ml_collections import ConfigDict
 from PIL import Image
 
+import querypose_jax
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
-from querypose_jax.inference.sources import PictureSource, is_many, list_pictures, open_pictures
+from querypose_jax.inference.sources import PictureSource, as_sources, is_many, open_pictures
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
 from querypose_jax.inference.video import is_video, open_video
 from querypose_jax.models.base import Wanted
 from querypose_jax.models.registry import abstract_model
@@ -30,7 +35,6 @@ from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import choose_canvas
 from querypose_jax.skeletons import Skeleton, get_skeleton
 
-DEFAULT_THRESHOLD = 0.3  # score (class probability x mean joint score) from which a person is reported
 DTYPES = ("float32", "bfloat16")
 WINDOW_BATCHES = 4  # pictures are grouped by canvas inside windows of this many batches
 
@@ -57,6 +61,7 @@ class Predictor:
         step: int | None = None,
         config: ConfigDict | None = None,
         dtype: str | None = None,
+        raw: bool = False,
     ) -> "Predictor":
         """Loads the model of a training run (or of imported weights).
 
@@ -65,6 +70,7 @@ class Predictor:
             step: which checkpoint; None stands for the newest.
             config: in place of the one in config.json, say with another eval.canvas.
             dtype: "bfloat16" computes with half the bytes, "float32" in full; None as the run was trained.
+            raw: of a run that averages its parameters, those without averaging.
 
         Raises:
             UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
@@ -74,7 +80,7 @@ class Predictor:
 
         if dtype not in (None, *DTYPES):
             raise UserError(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        config, graphdef, state = load_model(Path(folder), step, config)
+        config, graphdef, state = load_model(Path(folder), step, config, raw=raw)
         if dtype is not None:  # parameters are float32 whatever the computation is
             config = config.copy_and_resolve_references()
             config.model.dtype = dtype
@@ -91,34 +97,42 @@ class Predictor:
             source: path, bytes of a file, RGB pixels (uint8 [H, W, 3]), Pillow picture, a list of those, or
                 the name of a folder, a glob or a text file with a path per line; the path of a video or the number
                 of a camera. For more pictures than fit into memory use `stream`.
-            threshold: people with a smaller score are left out; 0 keeps all N queries.
+            threshold: people with a smaller score are left out, from 0 (keeps all N queries) to 1.
 
         Raises:
             PictureError: a picture cannot be read.
-            UserError: the source is nothing of the above, or names nothing.
+            UserError: the source names nothing, or the threshold is none.
         """
         if isinstance(source, int | str | os.PathLike) and is_video(source):
             return self.video(source, threshold)
-        if not is_many(source):
-            return next(self.stream([source], threshold))
-        sources = source if isinstance(source, list | tuple) else list_pictures(source)
-        return list(self.stream(sources, threshold))
+        found = self.stream(source if is_many(source) else [source], threshold)
+        return list(found) if is_many(source) else next(found)
 
     def stream(
         self,
-        sources: Iterable[PictureSource],
+        sources: Iterable[PictureSource] | PictureSource,
         threshold: float = DEFAULT_THRESHOLD,
         on_error: Callable[[PictureError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions of any number of pictures, lazily and in order; memory holds a few batches.
 
         Args:
-            sources: an iterable of single pictures.
+            sources: an iterable of single pictures, or whatever else `__call__` takes but videos.
             threshold: as in `__call__`.
-            on_error: is told of each picture that cannot be read, which is then left out; None raises the error.
+            on_error: is told of each picture that cannot be read, which is then left out; None raises the error, after
+                the predictions of the pictures before it.
+
+        Raises:
+            UserError: there is no picture in `sources`, or the threshold is none.
         """
-        pictures = open_pictures(sources, on_error)
-        while window := list(islice(pictures, WINDOW_BATCHES * self.config.eval.batch_size)):
+        if isinstance(sources, str | os.PathLike) and is_video(sources):
+            raise UserError(f"{sources}: is a video; Predictor.video gives the predictions of its frames")
+        return self._stream(as_sources(sources), checked_threshold(threshold), on_error)
+
+    def _stream(
+        self, sources: Iterable[PictureSource], threshold: float, on_error: Callable[[PictureError], None] | None
+    ) -> Iterator[Prediction]:
+        for window in _windows(open_pictures(sources, on_error), WINDOW_BATCHES * self.config.eval.batch_size):
             yield from self._predict_window(window, threshold)
 
     def video(
@@ -126,17 +140,32 @@ class Predictor:
     ) -> Iterator[Prediction]:
         """Predictions of a video's frames, lazily and in order; memory does not grow with its length.
 
+        All are in pixels of the first frame's size, also where a video changes its size, see `predict_frames`.
+
         Args:
             source: path of a video, or the number of a camera.
             threshold: as in `__call__`.
             track: gives people numbers that last over frames (`Prediction.tracks`); needs the package trackers.
 
         Raises:
-            UserError: it cannot be read, or a package is missing.
+            UserError: it cannot be read, a package is missing, or the threshold is none.
         """
+        return self._video(source, checked_threshold(threshold), track)
+
+    def _video(self, source: str | os.PathLike | int, threshold: float, track: bool) -> Iterator[Prediction]:
         with open_video(source) as video:
             for _, prediction in predict_frames(self.stream, video, threshold, track):
                 yield prediction
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that differ where the weights do, or what decides results in the configuration."""
+        digest = hashlib.blake2b(querypose_jax.__version__.encode(), digest_size=8)
+        groups = {name: self.config[name].to_dict() for name in ("model", "data", "eval") if name in self.config}
+        digest.update(json.dumps(groups, sort_keys=True, default=str).encode())
+        for leaf in jax.device_get(jax.tree.leaves(self._state)):
+            digest.update(np.ascontiguousarray(leaf).view(np.uint8) if leaf.size else b"")
+        return digest.hexdigest()
 
     @property
     def model(self) -> nnx.Module:
@@ -181,3 +210,20 @@ class Predictor:
         size = 1 if len(pictures) == 1 else self.config.eval.batch_size
         batch = inference_batch(pictures, canvas, self.recipe, self.config.data, self.skeleton.num_keypoints, size)
         return jax.device_get(self._predict(self._state, batch, Wanted(threshold=float(threshold))))
+
+
+def _windows(pictures: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:
+    """Lists of `size` pictures; where reading fails, those read before come first and the error after them."""
+    window: list[tuple[str, Image.Image]] = []
+    try:
+        for picture in pictures:
+            window.append(picture)
+            if len(window) == size:
+                full, window = window, []
+                yield full
+    except Exception:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window

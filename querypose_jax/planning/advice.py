@@ -55,7 +55,8 @@ def is_squeezed(program: Program | TooLarge) -> bool:
 
 
 def fixed_bytes(state: TrainState, rule: str, mesh: Mesh, gradient_bytes: int) -> float:
-    """What a chip holds whatever the number of pictures: parameters, moments, statistics and, all at once, gradients.
+    """What a chip holds whatever the number of pictures: parameters, their averages, moments, statistics and, all at
+    once, gradients.
 
     Args:
         state: shapes.
@@ -77,7 +78,7 @@ def by_arithmetic(replicated: Rule, state: TrainState, mesh: Mesh) -> dict[str, 
 
 def saved_bytes(state: TrainState, rule: str, mesh: Mesh) -> int:
     """What a rule saves, by shapes; FSDP needs room for the two largest parameters while they are used."""
-    trees = {"optimizer": state.opt_state, "parameters": state.params}
+    trees = {"optimizer": state.opt_state, "parameters": (state.params, state.ema)}
     kinds = sharding.RULES[rule]
     saved = sum(total_bytes(trees[kind]) - split_bytes(trees[kind], mesh) for kind in kinds)
     largest = sorted(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.params))[-2:]

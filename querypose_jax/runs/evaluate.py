@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from input_pipeline.loader import eval_batches, open_split
-from querypose_jax.checkpoints.checkpoint import find_step, load_model
-from querypose_jax.checkpoints.results import evaluation_folder
+from querypose_jax.checkpoints.checkpoint import find_step, has_averages, load_model
+from querypose_jax.checkpoints.results import NAME, evaluation_folder
 from querypose_jax.devices.distributed import process_share, together
 from querypose_jax.devices.preemption import never, stop_between
 from querypose_jax.devices.sharding import make_mesh, put_batch, replicated, whole
@@ -21,14 +21,15 @@ from querypose_jax.evaluation.gather import gathering
 from querypose_jax.evaluation.report import tables
 from querypose_jax.evaluation.scoring import Scoring
 from querypose_jax.evaluation.submission import write_submission
+from querypose_jax.files import write_json
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.models.base import Wanted
 from querypose_jax.models.registry import abstract_model, family_of
 from querypose_jax.skeletons import get_skeleton
+from querypose_jax.training.loop import Evaluate
 
 MOST_SCORED = 20  # detections of a picture that COCO's keypoint protocol looks at
-
-Evaluate = Callable[[nnx.State, int], dict[str, float]]
+RAW = "raw"  # prefix and folder of what parameters without averaging give
 
 
 def evaluate(config: ConfigDict, workdir: Path, step: int | None = None) -> None:
@@ -39,15 +40,19 @@ def evaluate(config: ConfigDict, workdir: Path, step: int | None = None) -> None
     """
     step = find_step(workdir, step)
     evaluate_step = make_evaluate(config, workdir)
-    _, _, state = load_model(workdir, step, config, replicated(make_mesh(config.mesh)))
+    place = replicated(make_mesh(config.mesh))
+    model, raw = load_model(workdir, step, config, place)[2], None
+    if config.eval.raw and has_averages(workdir, step):
+        raw = load_model(workdir, step, config, place, raw=True)[2]
     with together():
-        evaluate_step(state, step)
+        evaluate_step(model, step, raw)
 
 
 def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = never) -> Evaluate:
-    """`evaluate(model state, step)`: writes into `evaluation_folder`, prints the table and where the pictures are.
+    """`evaluate(model, step, raw)`: writes into `evaluation_folder`, prints the table and where the pictures are.
 
-    A split without annotations gets the file for the server instead. Between two batches it raises preemption.Stopped
+    With eval.raw the raw model is evaluated first, into a folder of its own: metrics.json of the step comes last. A
+    split without annotations gets the file for the server instead. Between two batches it raises preemption.Stopped
     once `stop()` says so.
     """
     mesh = make_mesh(config.mesh)
@@ -65,10 +70,9 @@ def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = 
     predict = make_predict(graphdef, config.eval.flip)
     drawn = {"num_drawn": config.eval.num_drawn, "draw_threshold": config.eval.draw_threshold}
 
-    def evaluate_step(state: nnx.State, step: int) -> dict[str, float]:
-        folder = evaluation_folder(config, workdir, step)
+    def evaluate_into(folder: Path, model: nnx.State, step: int) -> dict[str, float]:
         with jax.set_mesh(mesh):
-            state = whole(state, mesh)
+            state = whole(model, mesh)
             find = gathering(lambda batch: predict(state, batch, wanted), mesh)
             batches = stop_between(stop, eval_batches(config, split, shards=mesh.size, **process_share()))
             given: Any = (lambda batch: find(put_batch(batch, mesh)), batches, split.ground_truth(), skeleton)
@@ -79,11 +83,19 @@ def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = 
                     *given, runner.Drawing(folder, *drawn.values()), num_pictures=num_pictures
                 )
                 metrics = {}
-        if jax.process_index() == 0 and split.is_labelled:
-            report(folder, step, metrics)
-        elif jax.process_index() == 0:
+        if jax.process_index() == 0 and not split.is_labelled:
             path = write_submission(detections, folder, split_name, config.model.name)
             tqdm.write(f"\nstep {step}: {path} is for the evaluation server")
+        return metrics
+
+    def evaluate_step(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
+        folder = evaluation_folder(config, workdir, step)
+        of_raw = evaluate_into(folder / RAW, raw, step) if config.eval.raw and raw is not None else {}
+        metrics = evaluate_into(folder, model, step) | {f"{RAW}/{name}": value for name, value in of_raw.items()}
+        if jax.process_index() == 0 and metrics:
+            if of_raw:
+                write_json(folder / NAME, metrics, indent=2)
+            report(folder, step, metrics)
         return metrics
 
     return evaluate_step

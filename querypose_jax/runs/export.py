@@ -15,6 +15,7 @@ def export(
     config: ConfigDict,
     workdir: Path,
     step: int | None,
+    raw: bool,
     output: str,
     canvases: Sequence[str],
     batch_sizes: Sequence[str],
@@ -25,6 +26,7 @@ def export(
     Args:
         config: of the run.
         workdir, step: which checkpoint.
+        raw: of a run that averages its parameters, those without averaging.
         output: a folder.
         canvases: HEIGHTxWIDTH each; none: those of the run.
         batch_sizes: numbers.
@@ -39,5 +41,6 @@ def export(
     except ValueError as error:
         raise UserError(f"command line: canvases are HEIGHTxWIDTH, batch sizes numbers ({error})") from None
     config.update_from_flattened_dict(family_of(config).exported)
-    folder = export_model(Predictor.from_checkpoint(workdir, step, config), output, sizes or None, counts, platforms)
+    predictor = Predictor.from_checkpoint(workdir, step, config, raw=raw)
+    folder = export_model(predictor, output, sizes or None, counts, platforms)
     return f"programs, weights and the loader exported.py are in {folder}"

@@ -6,10 +6,19 @@ from ml_collections import ConfigDict
 
 from querypose_jax.inference.predict_input import predict_input
 from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.threshold import checked_threshold
 
 
 def predict(
-    config: ConfigDict, workdir: Path, step: int | None, source: str, output: str, threshold: float, track: bool
+    config: ConfigDict,
+    workdir: Path,
+    step: int | None,
+    raw: bool,
+    source: str,
+    output: str,
+    threshold: float,
+    track: bool,
 ) -> str:
     """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
-    return predict_input(Predictor.from_checkpoint(workdir, step, config), source, output, threshold, track)
+    threshold = checked_threshold(threshold)  # before a checkpoint is read
+    return predict_input(Predictor.from_checkpoint(workdir, step, config, raw=raw), source, output, threshold, track)

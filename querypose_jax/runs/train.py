@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from input_pipeline import skipping
 from input_pipeline.batching import training_amounts
 from input_pipeline.loader import open_split, train_batches
-from querypose_jax.checkpoints.config_json import check_same_run
+from querypose_jax.checkpoints.config_json import changes, check_same_run
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
 from querypose_jax.devices import preemption
 from querypose_jax.devices.distributed import process_share
@@ -37,9 +37,9 @@ def train(config: ConfigDict, workdir: Path) -> None:
     with preemption.listen(config.train.grace_s) as stop:
         evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop)
 
-        def evaluation(model: nnx.State, step: int) -> dict[str, float]:
+        def evaluation(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
             evaluated.append(step)
-            return evaluate_step(model, step)
+            return evaluate_step(model, step, raw)
 
         def batches(start_step: int):
             return train_batches(config, split, start_step=start_step, shards=shards, **process_share())
@@ -55,4 +55,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
         print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
     elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
+        if unused := changes(workdir, config):
+            print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
         report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))

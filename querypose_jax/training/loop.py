@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
-from querypose_jax.checkpoints.config_json import check_same_run, model_hash, write_config
+from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.one_run import one_run
 from querypose_jax.checkpoints.results import is_evaluated
 from querypose_jax.checkpoints.rotation import Checkpoints
-from querypose_jax.checkpoints.train_state import TrainState
+from querypose_jax.checkpoints.train_state import TrainState, first_average
 from querypose_jax.devices import sharding
 from querypose_jax.devices.agreement import check_agreement
 from querypose_jax.devices.distributed import together
@@ -37,8 +37,14 @@ from querypose_jax.training.step import Metrics, all_finite
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
 
-Evaluate = Callable[[nnx.State, int], dict[str, float]]
 InFlight = deque[tuple[int, Metrics, AnyArray]]  # step, its metrics, the image ids of its batch
+
+
+class Evaluate(Protocol):
+    """Evaluates the model of a step. With averaged parameters the model has those, and `raw` is the one without."""
+
+    def __call__(self, model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
+        """Metrics by name."""
 
 
 def train(
@@ -59,10 +65,10 @@ def train(
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json, checkpoints/, run.lock, metrics.jsonl, TensorBoard files; bad_step.json with the
-            error.
+        workdir: gets config.json (with the first step that is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard
+            files; bad_step.json with the error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
-            config.eval.every steps and at the end.
+            config.eval.every steps and at the end, with config.train.ema_decay on the averaged model.
         fingerprint: tells one data set from another; a run is only continued on the same one.
         stop: asked after every step; once it says so, that step is saved and training ends. What is left of the step
             (its evaluation) is done at the next start.
@@ -99,8 +105,6 @@ def train(
             state, drawn = first_state(config, state)
             if main_process:
                 warn_of_frozen(state.rest, drawn)
-        if main_process:
-            write_config(workdir, config)
 
         start, end = int(state.step), config.train.num_steps
         unfinished = evaluate is not None and wants_evaluation(config, start) and not is_evaluated(workdir, start)
@@ -120,6 +124,8 @@ def train(
                 batch = next_batch(source, step)
                 with compiling.told(batch):
                     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+                if step == start + 1 and main_process:
+                    note_config(workdir, config)
                 in_flight.append((step, metrics, batch.image_id))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
@@ -150,6 +156,13 @@ def open_log(config: ConfigDict, workdir: Path, step: int) -> MetricsLog:
     return MetricsLog(workdir, step, config.train.wandb_project)
 
 
+def note_config(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, once a step is made with it: a start that trains nothing says nothing about the run."""
+    if changed := changes(workdir, config):
+        tqdm.write(f"{workdir}: goes on with {changed}")
+    write_config(workdir, config)
+
+
 def logged_values(metrics: Metrics, bad: BadSteps, speed: Speed, bar: tqdm) -> dict[str, float]:
     """The finite ones of a step's metrics as numbers, the steps skipped so far and the speed; shows some on the bar."""
     values = {name: float(value) for name, value in metrics.items() if name != "skipped"}
@@ -173,7 +186,8 @@ def finish_step(
     """What comes after saving: evaluates the step (None: not this one), ranks its checkpoint, logs its values."""
     if evaluate:
         checkpoints.wait()  # an evaluation takes long, and may be what ends the run
-        results = evaluate(state.model, step)
+        averaged = state.averaged
+        results = evaluate(state.model, step) if averaged is None else evaluate(averaged, step, raw=state.model)
         checkpoints.rank(step, results)
         values = values | results
     if log and values:
@@ -239,18 +253,22 @@ def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -
 def first_state(config: ConfigDict, state: TrainState) -> tuple[TrainState, set[str]]:
     """The state of step 0, and the names of its model's arrays that no weights were given for."""
     if config.init_from:
-        return start_from_weights(config.init_from, state)
+        return start_from_weights(config.init_from, state, config.init_raw)
     return state, set(named_leaves(state.model))
 
 
-def start_from_weights(folder: str, state: TrainState) -> tuple[TrainState, set[str]]:
-    """The state of step 0 with weights from another run or an import, and the names of the arrays they do not cover."""
-    model, untouched = load_weights(folder, state.model)
+def start_from_weights(folder: str, state: TrainState, raw: bool = False) -> tuple[TrainState, set[str]]:
+    """The state of step 0 with weights from another run or an import, and the names of the arrays they do not cover.
+
+    `raw`: of a run that averages its parameters, those without averaging.
+    """
+    model, untouched = load_weights(folder, state.model, raw)
     if untouched:
         groups = ", ".join(sorted({name.split(".")[0] for name in untouched}))
         print(f"init_from {folder}: {len(untouched)} arrays keep their own start (in {groups})")
     params, rest = nnx.split_state(model, nnx.Param, ...)
-    return replace(state, params=params, rest=rest), set(untouched)
+    ema = None if state.ema is None else first_average(params)
+    return replace(state, params=params, rest=rest, ema=ema), set(untouched)
 
 
 def warn_of_frozen(rest: nnx.State, drawn: set[str]) -> None:

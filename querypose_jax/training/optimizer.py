@@ -1,6 +1,7 @@
-"""AdamW: decoupled decay on everything, global-norm clipping, warm-up, rate factors by path."""
+"""Adam with decoupled or L2 decay, global-norm clipping, warm-up, schedules, rate factors by path."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,14 +15,16 @@ from ml_collections import ConfigDict
 from querypose_jax.errors import UserError
 
 BETA1, BETA2, ADAM_EPS = 0.9, 0.999, 1e-8
+NAMES, SCHEDULES = ("adamw", "adam"), ("steps", "cosine")
 CLIP_EPS = 1e-6  # added to the norm before dividing, as in PyTorch's clip_grad_norm_
 
 
 def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
     """The learning rate of step t, t counted from 0.
 
-    Warm-up: factor warmup_factor * (1 - t/T) + t/T for t < T = warmup_steps. Then either "steps" (x0.1 from the step
-    equal to each milestone on, official) or "cosine" (from 1 at the end of the warm-up to final_factor at num_steps).
+    Warm-up: factor warmup_factor * (1 - t/T) + t/T for t < T = warmup_steps. Then either "steps" (from the step of each
+    milestone on its factor of the base rate, official) or "cosine" (from 1 at the end of the warm-up to final_factor at
+    num_steps).
 
     Args:
         config: the optimizer group of the configuration.
@@ -30,14 +33,13 @@ def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
     Raises:
         UserError: unknown schedule.
     """
-    if config.schedule not in ("steps", "cosine"):
-        raise UserError(f"optimizer.schedule is {config.schedule!r}; known: steps, cosine")
-    milestones = tuple(config.milestones)
+    if config.schedule not in SCHEDULES:
+        raise UserError(f"optimizer.schedule is {config.schedule!r}; known: {', '.join(SCHEDULES)}")
 
     def schedule(step: int | Array) -> Array:
         t = jnp.asarray(step).astype(jnp.result_type(float))  # float64 where x64 is enabled
         if config.schedule == "steps":
-            factor = 0.1 ** sum(((t >= m).astype(t.dtype) for m in milestones), start=jnp.zeros_like(t))
+            factor = factor_of(t, config.milestones)
         else:
             length = max(num_steps - config.warmup_steps, 1)  # a trial run may end inside the warm-up
             progress = jnp.clip((t - config.warmup_steps) / length, 0, 1)
@@ -49,19 +51,41 @@ def learning_rate(config: ConfigDict, num_steps: int) -> optax.Schedule:
     return schedule
 
 
+def factor_of(t: Float[Array, ""], milestones: Sequence[tuple[int, float]]) -> Float[Array, ""]:
+    """The factor of the last milestone (step, factor) that step t has come to; 1 before the first.
+
+    As a power of 0.1, which keeps the bits of runs whose rate is divided by ten at each milestone: in float32 0.1**2
+    is not 0.01.
+    """
+    power = jnp.zeros_like(t)
+    for step, factor in milestones:
+        power = jnp.where(t >= step, -math.log10(factor), power)
+    return 0.1**power
+
+
 def make_optimizer(config: ConfigDict, num_steps: int) -> optax.GradientTransformation:
     """Clip, Adam, decay, rate; works on any pytree of float32 or float64 parameters.
 
-    Parameters whose path contains a text of `rate_factors` move that many times as fast; as with PyTorch's parameter
-    groups the factor scales their decay too.
+    "adamw" decays parameters apart from their gradients (Loshchilov and Hutter 2019), "adam" adds the decay to the
+    clipped gradients, as torch.optim.Adam does. Parameters whose path contains a text of `rate_factors` move that many
+    times as fast; as with PyTorch's parameter groups the factor scales their decay too. The state is laid out alike
+    whatever the configuration says.
+
+    Raises:
+        UserError: unknown optimizer or schedule.
     """
-    adamw = optax.chain(
-        clip_by_norm(config.clip_norm),
+    if config.name not in NAMES:
+        raise UserError(f"optimizer.name is {config.name!r}; known: {', '.join(NAMES)}")
+    clip = clip_by_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    decay = optax.add_decayed_weights(config.weight_decay)
+    is_decoupled = config.name == "adamw"
+    inner = optax.chain(
+        clip if is_decoupled else optax.chain(clip, decay),
         optax.scale_by_adam(BETA1, BETA2, ADAM_EPS),
-        optax.add_decayed_weights(config.weight_decay),
+        decay if is_decoupled else optax.identity(),
         optax.scale_by_learning_rate(learning_rate(config, num_steps)),
     )
-    return optax.chain(with_vectors_joined(adamw), scale_by_path(dict(config.rate_factors)))
+    return optax.chain(with_vectors_joined(inner), scale_by_path(dict(config.rate_factors)))
 
 
 class Joined(NamedTuple):

@@ -1,4 +1,4 @@
-"""One training step as a pure function: gradients, update, running statistics.
+"""One training step as a pure function: gradients, update, moving averages, running statistics.
 
 A step whose loss, gradients or running statistics are not finite changes nothing but the step number."""
 
@@ -56,12 +56,14 @@ def make_train_step(
     mesh: Mesh,
     rule: str = "replicated",
     seed: int = 0,
+    ema_decay: float = 0.0,
 ) -> TrainStep:
     """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
 
     The state must come, and goes, where `shardings(state, rule, mesh)` puts it. Where the loss, the norm of the
-    gradients or a running statistic is NaN or infinite, parameters, moments and statistics stay as they were; the
-    step number and the learning rate's schedule move on. The device decides: the host reads nothing for it.
+    gradients or a running statistic is NaN or infinite, parameters, their averages, moments and statistics stay as
+    they were; the step number and the learning rate's schedule move on. The device decides: the host reads nothing for
+    it. A state without averages gets none, whatever `ema_decay` is.
 
     Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
     clipping), `learning_rate`, `skipped` (True: no update).
@@ -74,6 +76,7 @@ def make_train_step(
         is_good = all_finite((total, norm, nnx.filter_state(rest, nnx.BatchStat)))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
+        ema = None if state.ema is None else moved_average(state.ema, params, ema_decay)
         metrics = {f"loss/{name}": value for name, value in terms.items()}
         metrics |= {"loss/total": total, "grad_norm": norm, "learning_rate": schedule(state.step), "skipped": ~is_good}
         new = TrainState(
@@ -81,11 +84,17 @@ def make_train_step(
             params=choose(is_good, params, state.params),
             rest=choose(is_good, rest, state.rest),
             opt_state=choose(is_good, opt_state, state.opt_state),
+            ema=choose(is_good, ema, state.ema),
         )
         return jax.lax.with_sharding_constraint((new, metrics), (shardings(new, rule, mesh), everywhere))
 
     everywhere = sharding.replicated(mesh)
     return jax.jit(step, in_shardings=(None, sharding.split_batch(mesh)), donate_argnums=0)
+
+
+def moved_average(ema: nnx.State, params: nnx.State, decay: float) -> nnx.State:
+    """ema + (1 - decay) (params - ema), in the type of the average."""
+    return jax.tree.map(lambda e, p: e + (1 - decay) * (p.astype(e.dtype) - e), ema, params)
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

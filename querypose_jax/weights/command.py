@@ -10,7 +10,9 @@ shape is an error unless --allow-missing=PATTERN, a regular expression, is found
 
 From a checkpoint of ours to a file with the released names:
 
-    python -m querypose_jax.weights --to=official --input=DIR --output=FILE.safetensors [--step=N]
+    python -m querypose_jax.weights --to=official --input=DIR --output=FILE.safetensors [--step=N] [--raw]
+
+A run that averages its parameters gives the averages, with --raw the parameters themselves.
 """
 
 from collections.abc import Sequence
@@ -39,6 +41,7 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "import: new folder; export: FILE.safetensors", **values)
     flags.DEFINE_string("allow-missing", None, "import: regular expression for names that need not fit", **values)
     flags.DEFINE_integer("step", None, "export: the checkpoint of this step; default: the newest", **values)
+    flags.DEFINE_boolean("raw", False, "export: the parameters themselves where the run averages them", **values)
 
 
 def run(options: flags.FlagValues) -> None:
@@ -49,7 +52,7 @@ def run(options: flags.FlagValues) -> None:
         raise UserError(f"command line: {', '.join(missing)} is missing")
     source, output = Path(options.input), Path(options.output)
     if options.to:
-        lines = export_weights(source, output, options.step)
+        lines = export_weights(source, output, options.step, options.raw)
     else:
         lines = import_weights(source, options.source, options.config, output, options["allow-missing"].value or None)
     print("\n".join(lines))

@@ -11,13 +11,14 @@ from querypose_jax.files import whole_file
 from querypose_jax.weights.official import official_weights, to_official
 
 
-def export_weights(checkpoint: Path, output: Path, step: int | None = None) -> list[str]:
+def export_weights(checkpoint: Path, output: Path, step: int | None = None, raw: bool = False) -> list[str]:
     """Writes the model of a run, or of imported weights, for the PyTorch code.
 
     Args:
         checkpoint: folder with config.json and checkpoints/.
         output: FILE.safetensors, written anew where it exists.
         step: which checkpoint; None = the newest.
+        raw: of a run that averages its parameters, those without averaging.
 
     Returns:
         what was written, in words.
@@ -27,7 +28,7 @@ def export_weights(checkpoint: Path, output: Path, step: int | None = None) -> l
     """
     if output.suffix != ".safetensors":
         raise UserError(f"{output}: an export ends with .safetensors; rename it")
-    config, _, state = load_model(checkpoint, step)
+    config, _, state = load_model(checkpoint, step, raw=raw)
     learnt = to_official(state, config)
     rest = official_weights(config).unapplied(learnt)
     tensors = {name: np.ascontiguousarray(x) for name, x in (learnt | rest).items()}

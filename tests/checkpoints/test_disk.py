@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from querypose_jax.checkpoints.checkpoint import finished_steps, load_arrays
-from querypose_jax.checkpoints.disk import ignore_closed_event_loops, told_where
+from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.devices.process import ignore_closed_event_loops
 from querypose_jax.errors import UserError
 from tests.checkpoints.test_checkpoint import fresh_state, kept, save_steps
 

@@ -48,6 +48,14 @@ def test_shipped_configurations_pass(module):
         ("eval.every", -5, r"eval.every=-5 must not be negative"),
         ("train.keep_last", 0, r"train.keep_last=0 must be positive"),
         ("optimizer.schedule", "poly", r"optimizer.schedule='poly' is unknown; known: steps, cosine"),
+        ("train.ema_decay", 1.0, r"train.ema_decay=1.0 must be below 1"),
+        ("train.ema_decay", -0.1, r"train.ema_decay=-0.1 must be from 0 to 1"),
+        ("optimizer.name", "sgd", r"optimizer.name='sgd' is unknown; known: adamw, adam"),
+        ("optimizer.clip_norm", -1.0, r"optimizer.clip_norm=-1.0 must not be negative"),
+        ("optimizer.milestones", (5, 8), r"optimizer.milestones=\(5, 8\) must be pairs \(step, factor\)"),
+        ("optimizer.milestones", ((5, 0.1, 2),), r"optimizer.milestones=.* must be pairs \(step, factor\)"),
+        ("optimizer.milestones", ((5, 0.0),), r"optimizer.milestones=.* must be pairs .*, factors positive"),
+        ("optimizer.milestones", ((8, 0.1), (5, 0.01)), r"optimizer.milestones=.* must have ascending steps"),
         ("data.skeleton", "octopus", r"data.skeleton='octopus' is unknown; known: coco"),
     ],
 )
@@ -55,6 +63,13 @@ def test_a_value_that_cannot_work_is_named_with_what_is_allowed(key, value, mess
     config = synthetic_tiny.get_config()
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=rf"^config\.{message}"):
+        check_config(config)
+
+
+def test_a_schedule_may_go_up_again_or_never_change():
+    config = synthetic_tiny.get_config()
+    for milestones in (((65, 0.2), (70, 0.04), (78, 1.0)), ()):
+        config.optimizer.milestones = milestones
         check_config(config)
 
 

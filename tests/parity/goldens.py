@@ -20,12 +20,14 @@ from ml_collections import ConfigDict
 from configs import querypose
 from kernels.roi_align.sampling import SAMPLES
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
+from querypose_jax.inference.results import to_coco_results
 from querypose_jax.layers.layouts import NameMap
 from querypose_jax.models.querypose.model import QueryPose
 from querypose_jax.models.querypose.params import head_names
 from querypose_jax.skeletons import Skeleton, skeleton_from_parts
-from querypose_jax.structures import Batch
+from querypose_jax.structures import Batch, Poses
 
+WRITTEN = 6e-4  # pixels that rounding to three decimals may take
 KEPT = Path(__file__).parent / "golden"
 FOLDER = Path(os.environ.get("QUERYPOSE_GOLDEN") or KEPT)
 
@@ -181,6 +183,14 @@ def fill(abstract: nnx.Module, names: NameMap, tag: str, dtype: str) -> nnx.Modu
     arrays = generated(names, {path: leaf.shape for path, leaf in flat.items()}, tag, dtype)
     filled = [(path, flat[path].replace(array)) for path, array in arrays]
     return nnx.merge(graphdef, nnx.from_flat_state(filled))
+
+
+def written_keypoints(poses: Poses) -> np.ndarray:
+    """x, y of all valid people as `to_coco` writes them, picture by picture: [people, K, 2]."""
+    poses = jax.device_get(poses)
+    pictures, classes = len(poses.scores), int(poses.labels.max(initial=0)) + 1
+    results = to_coco_results(poses, range(1, pictures + 1), range(1, classes + 1))
+    return np.array([result["keypoints"] for result in results]).reshape(len(results), -1, 3)[..., :2]
 
 
 def pyramid(golden: Golden, dtype: str) -> list:

@@ -67,6 +67,9 @@ def check_poses(poses, golden, tolerance, dtype, record_property):
     assert np.array_equal(poses.valid, column > 0)
     assert np.array_equal(poses.labels[column > 0], column[column > 0] - 1)
     keypoints = np.asarray(poses.keypoints) - 0.5
+    kept = golden["final_keypoints"][..., :2][column > 0]
+    limit = goldens.WRITTEN + tolerance["final_keypoints"][dtype]
+    assert_close(goldens.written_keypoints(poses), kept, limit, what="as written")
     for key, actual, expected in (
         ("final_scores", poses.scores, golden["final_scores"]),
         ("final_keypoints", keypoints, golden["final_keypoints"][..., :2]),

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
+from configs import common
 from querypose_jax.models.deformable.targets import make_targets
 from querypose_jax.models.grouppose.criterion import match
 from querypose_jax.models.grouppose.params import head_names
@@ -123,18 +124,13 @@ def curve_tolerance(dtype: str, step: int) -> float:
 
 
 def released_optimizer(golden: Golden, steps: int) -> optax.GradientTransformation:
-    config = ConfigDict(
-        dict(
-            learning_rate=float(golden["lr"]),
-            rate_factors=(),
-            weight_decay=float(golden["weight_decay"]),
-            clip_norm=float(golden["clip"]),
-            warmup_steps=0,
-            warmup_factor=1.0,
-            schedule="steps",
-            milestones=(10**9,),
-            final_factor=1.0,
-        )
+    config = common.get_config().optimizer
+    config.update(
+        learning_rate=float(golden["lr"]),
+        weight_decay=float(golden["weight_decay"]),
+        clip_norm=float(golden["clip"]),
+        warmup_steps=0,
+        milestones=(),
     )
     return make_optimizer(config, steps)
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from ml_collections import ConfigDict
 
+from configs import querypose
 from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, head_names
 from querypose_jax.training.optimizer import global_norm, make_optimizer
 from tests.parity import goldens
@@ -29,20 +29,8 @@ def curve_tolerance(dtype: str, step: int) -> float:
 
 
 def released_optimizer(golden: Golden, steps: int) -> optax.GradientTransformation:
-    config = ConfigDict(
-        dict(
-            learning_rate=float(golden["lr"]),
-            flow_factor=10.0,
-            backbone_factor=1.0,
-            weight_decay=1e-4,
-            clip_norm=1.0,
-            warmup_steps=0,
-            warmup_factor=1.0,
-            schedule="steps",
-            milestones=(10**9,),
-            final_factor=1.0,
-        )
-    )
+    config = querypose.get_config().optimizer
+    config.update(learning_rate=float(golden["lr"]), warmup_steps=0, milestones=())
     return make_optimizer(config, steps)
 
 

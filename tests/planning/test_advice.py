@@ -4,8 +4,8 @@ import pytest
 from configs import synthetic_tiny
 from querypose_jax.devices.sharding import RULES
 from querypose_jax.planning import advice
-from querypose_jax.planning.plan import abstract_state
 from querypose_jax.planning.programs import Program, TooLarge
+from querypose_jax.training.build import abstract_state
 
 GIB = advice.GIB
 MESH = jax.sharding.AbstractMesh((1, 8), ("data", "fsdp"))
@@ -54,6 +54,17 @@ def test_splitting_saves_what_the_shapes_say():
     assert rules["zero1"].at_no_picture == 1e9 - moments
     assert 1e9 - moments - parameters < rules["fsdp"].at_no_picture < 1e9 - moments
     assert {rule.per_picture for rule in rules.values()} == {5.0}
+
+
+def test_averages_of_parameters_are_counted_and_split_like_them():
+    plain, averaging = synthetic_tiny.get_config(), synthetic_tiny.get_config()
+    averaging.train.ema_decay = 0.999
+    (_, without), (_, state) = abstract_state(plain), abstract_state(averaging)
+    parameters, split = advice.total_bytes(without.params), advice.split_bytes(without.params, MESH)
+    more = {
+        rule: advice.fixed_bytes(state, rule, MESH, 4) - advice.fixed_bytes(without, rule, MESH, 4) for rule in RULES
+    }
+    assert more == {"replicated": parameters, "zero1": parameters, "fsdp": split}
 
 
 @pytest.mark.parametrize(

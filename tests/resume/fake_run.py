@@ -14,4 +14,5 @@ def slow_batches(start_step: int):
 
 
 if __name__ == "__main__":
-    loop.train(fake_config(num_steps=60, log_every=1, checkpoint_every=4), slow_batches, sys.argv[1])
+    config = fake_config(num_steps=60, log_every=1, checkpoint_every=4, ema_decay=0.9)
+    loop.train(config, slow_batches, sys.argv[1])

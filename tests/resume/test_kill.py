@@ -8,7 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from querypose_jax.checkpoints.checkpoint import load_arrays
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -71,6 +74,11 @@ def fake_command(workdir: Path) -> list[str]:
 
 def test_a_killed_training_loop_continues_to_the_bit(tmp_path):
     check_kill_and_restart(fake_command, tmp_path, kill_at=18, num_steps=60)
+    killed, whole = (load_arrays(tmp_path / name, 60) for name in ("killed", "whole"))
+    assert killed.keys() == whole.keys()
+    assert {name.split(".")[0] for name in whole} == {"model", "training", "ema"}
+    for name in whole:
+        np.testing.assert_array_equal(killed[name], whole[name], err_msg=name)
 
 
 def test_a_run_killed_on_four_devices_continues_on_two_as_if_on_one(tmp_path):

@@ -8,6 +8,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs import common
+from querypose_jax.models.base import PoseModel
 from querypose_jax.models.family import Family
 from querypose_jax.models.registry import register
 from querypose_jax.structures import Batch, PeopleBudget
@@ -17,7 +18,7 @@ class Frozen(nnx.Variable):
     """A weight that no optimizer may touch."""
 
 
-class FakeModel(nnx.Module):
+class FakeModel(PoseModel):
     """Mean colour -> four numbers, with one of each kind of variable: trained, frozen, running statistic."""
 
     def __init__(self, rngs: nnx.Rngs, width: int = 8):

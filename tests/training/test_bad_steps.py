@@ -33,13 +33,14 @@ class BadStatistics(FakeModel):
         return jnp.minimum(total, 1e3), terms
 
 
-def steps_of(model: nnx.Module, batches: list, rule: str = "replicated"):
+def steps_of(model: nnx.Module, batches: list, ema_decay: float = 0.0):
     """States (numpy) before and after each batch, and the metrics."""
     config = fake_config()
     mesh = sharding.make_mesh(config.mesh)
     optimizer = make_optimizer(config.optimizer, 12)
-    graphdef, state = init_state(model, optimizer)
-    step = make_train_step(graphdef, optimizer, learning_rate(config.optimizer, 12), mesh, rule)
+    graphdef, state = init_state(model, optimizer, averages=ema_decay > 0)
+    schedule = learning_rate(config.optimizer, 12)
+    step = make_train_step(graphdef, optimizer, schedule, mesh, ema_decay=ema_decay)
     states, found = [jax.tree.map(np.array, state)], []
     with jax.set_mesh(mesh):
         state = sharding.replicate(state, mesh)

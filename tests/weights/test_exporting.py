@@ -9,11 +9,12 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
+from querypose_jax.backbones.unapplied import relative_position_index
 from querypose_jax.checkpoints.checkpoint import load_model, save_model
 from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED
+from querypose_jax.models.querypose.released import unapplied
 from querypose_jax.models.registry import build_model
 from querypose_jax.weights.command import main
-from querypose_jax.weights.exporting import relative_position_index, unapplied
 from querypose_jax.weights.official import from_official
 from tests import tiny_run
 from tests.parity import goldens

@@ -6,9 +6,8 @@ from flax import nnx
 
 from configs import coco_r50
 from querypose_jax.layers.layouts import Path
-from querypose_jax.models.querypose.params import official_names
+from querypose_jax.models.querypose.released import official_names
 from querypose_jax.models.registry import build_model
-from querypose_jax.skeletons import COCO
 from querypose_jax.weights import from_official, to_official
 
 
@@ -26,7 +25,7 @@ def config():
 def state(config):
     """A state dict with official names, every number different."""
     abstract = nnx.state(nnx.eval_shape(lambda: build_model(config, rngs=nnx.Rngs(0))))
-    names = official_names(config.model, COCO)
+    names = official_names(config)
     shapes: dict[Path, tuple] = {path: leaf.shape for path, leaf in nnx.to_flat_state(abstract)}
     rng, made = np.random.default_rng(0), {}
     for path, shape in shapes.items():

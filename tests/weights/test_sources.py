@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
 from querypose_jax.weights import sources
@@ -23,8 +24,13 @@ TRUNKS = {
 
 
 @functools.cache
+def config_of(trunk: str) -> ConfigDict:
+    return small_head(**TRUNKS[trunk])
+
+
+@functools.cache
 def expected(trunk: str) -> dict[str, tuple[int, ...]]:
-    return shapes(small_head(**TRUNKS[trunk]))
+    return shapes(config_of(trunk))
 
 
 def bare(trunk: str) -> dict[str, np.ndarray]:
@@ -72,7 +78,7 @@ def test_names_of_the_libraries_mean_these_official_ones(rule, theirs, official)
     ],
 )
 def test_files_of_trunks_fill_the_trunk_and_nothing_else(source, trunk, extra):
-    found = translate(bare(trunk) | hollow(extra), source, TRUNKS[trunk]["name"], expected(trunk))
+    found = translate(bare(trunk) | hollow(extra), source, config_of(trunk), expected(trunk))
     tensors, report = match(found, expected(trunk))
     assert report.problems == {}
     assert set(tensors) == {name for name in expected(trunk) if name.startswith(TRUNK)}
@@ -86,27 +92,27 @@ def test_the_last_fusions_of_a_pose_network_are_known_to_be_missing():
     file = {name: x for name, x in bare("hrnet_w32").items() if name not in fusions}
     assert len(fusions) == 65  # 3 + 4 + 6 convolutions, each with four arrays of batch norm
     for source, fits in (("hrnet", True), ("official", True), ("timm", False)):
-        _, report = match(translate(file, source, "hrnet", expected("hrnet_w32")), expected("hrnet_w32"))
+        _, report = match(translate(file, source, config_of("hrnet_w32"), expected("hrnet_w32")), expected("hrnet_w32"))
         assert sorted(report.missing) == (sorted(TRUNK + name for name in fusions) if fits else [])
         assert bool(report.problems) == (not fits)
 
 
 def test_the_norms_behind_the_stages_of_a_swin_are_known_to_be_missing():
     file = {name: x for name, x in bare("swin_t").items() if not name.startswith("norm")}
-    _, report = match(translate(file, "official", "swin", expected("swin_t")), expected("swin_t"))
+    _, report = match(translate(file, "official", config_of("swin_t"), expected("swin_t")), expected("swin_t"))
     assert report.problems == {}
     assert sorted(report.missing) == sorted(f"{TRUNK}norm{i}.{kind}" for i in range(4) for kind in ("weight", "bias"))
 
 
 def test_a_source_without_such_a_trunk_names_those_that_have_it():
     with pytest.raises(UserError, match="source=torchvision has no weights .*'hrnet'; use official, hrnet, timm"):
-        translate(bare("hrnet_w32"), "torchvision", "hrnet", expected("hrnet_w32"))
+        translate(bare("hrnet_w32"), "torchvision", config_of("hrnet_w32"), expected("hrnet_w32"))
 
 
 def test_two_names_for_the_same_array_are_refused():
     file = bare("resnet50") | {"bottom_up.stem.conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}
     with pytest.raises(UserError, match="stem.conv1.weight and bottom_up.stem.conv1.weight are both"):
-        translate(file, "detectron2", "resnet", expected("resnet50"))
+        translate(file, "detectron2", config_of("resnet50"), expected("resnet50"))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +160,7 @@ def library_model(source: str, name: str):
 def test_models_of_the_libraries_fill_the_whole_trunk(source, name, trunk):
     model = library_model(source, name)
     file = hollow({key: tuple(x.shape) for key, x in model.state_dict().items()})
-    tensors, report = match(translate(file, source, TRUNKS[trunk]["name"], expected(trunk)), expected(trunk))
+    tensors, report = match(translate(file, source, config_of(trunk), expected(trunk)), expected(trunk))
     assert report.problems == {}
     norms = {f"{TRUNK}norm{i}.{kind}" for i in range(4) for kind in ("weight", "bias")}
     assert {key for key in expected(trunk) if key.startswith(TRUNK)} - set(tensors) == (

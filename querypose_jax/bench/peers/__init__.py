@@ -5,7 +5,7 @@ weights; a peer has `inference(batch, way) -> run() -> keypoints [B, N, K, 2]` a
 """
 
 from importlib import import_module
-from importlib.util import find_spec
+from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
@@ -26,5 +26,5 @@ def load_peer(config: ConfigDict, state: nnx.State) -> Any:
 
 def peer_module(config: ConfigDict) -> ModuleType | None:
     """The file of the family's name, None where there is none."""
-    name = f"{__name__}.{config.model.name}"
-    return None if find_spec(name) is None else import_module(name)
+    known = {module.name for module in iter_modules(__path__)}
+    return import_module(f"{__name__}.{config.model.name}") if config.model.name in known else None

@@ -43,7 +43,7 @@ def test_what_does_not_fit_is_named(key, value, message):
 def test_the_published_schedule():
     """60 epochs with a drop after 50, 3,537 batches of 16 in each of COCO's; 80 and 70 of CrowdPose's 750."""
     config = config_of("coco_r50")
-    assert (config.train.num_steps, config.optimizer.milestones) == (60 * 3537, (50 * 3537,))
+    assert (config.train.num_steps, config.optimizer.milestones) == (60 * 3537, ((50 * 3537, 0.1),))
     config = config_of("crowdpose_swin_l")
-    assert (config.train.num_steps, config.optimizer.milestones) == (80 * 750, (70 * 750,))
+    assert (config.train.num_steps, config.optimizer.milestones) == (80 * 750, ((70 * 750, 0.1),))
     assert (config.data.name, config.data.skeleton, config.model.backbone.window) == ("crowdpose", "crowdpose", 12)
