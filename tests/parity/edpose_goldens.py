@@ -1,5 +1,6 @@
 """Builds the ED-Pose that a golden or a manifest asks for, and reads its people and draws."""
 
+import copy
 import dataclasses
 
 import jax.numpy as jnp
@@ -91,9 +92,14 @@ def batch(golden: Golden, dtype: str) -> Batch:
     if "gt_visible" not in golden:
         return deformable_goldens.batch(golden, dtype)
     keypoints = np.concatenate([golden["gt_keypoints"], golden["gt_visible"][..., None]], -1)
-    both = Golden(golden.path)
-    both.arrays["gt_keypoints"] = keypoints
-    return deformable_goldens.batch(both, dtype)
+    return deformable_goldens.batch(with_arrays(golden, gt_keypoints=keypoints), dtype)
+
+
+def with_arrays(golden: Golden, **arrays: np.ndarray) -> Golden:
+    """The golden with other arrays under these names."""
+    changed = copy.copy(golden)
+    changed.arrays = golden.arrays | arrays
+    return changed
 
 
 def noise(golden: Golden, step: int | None = None) -> Noise:

@@ -111,7 +111,7 @@ def reorder(x: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def check_poses(poses, golden, tolerance, dtype, record_property):
-    """Columns 1, 2 .. are classes 0, 1 ..; our joints are continuous, the golden's count pixels."""
+    """Columns 1, 2 .. are classes 0, 1 ..; golden joints count pixels, ours are continuous; our boxes are clipped."""
     column = golden["final_labels"]
     known = column >= 0  # otherwise it depends on which of several equal ones was taken
     assert np.array_equal(np.asarray(poses.valid)[known], (column > 0)[known])

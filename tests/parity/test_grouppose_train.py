@@ -76,6 +76,11 @@ def test_training_step_equals_reference(path, dtype, record_property):
 
     theirs = official(of_params, head_names(grouppose_config(golden)))
     record_property("gradients", check_gradients(golden, theirs, dtype))
+    check_maps(golden, of_maps, dtype)
+
+
+def check_maps(golden, of_maps, dtype):
+    """Gradients by the maps of the backbone: stored channels, and the norm of all."""
     for level, gradient in zip(golden.meta["levels"], of_maps, strict=True):
         nchw = np.asarray(gradient).transpose(0, 3, 1, 2)
         stored = nchw[:, :: golden.meta["feat_grad_channel_stride"]]
