@@ -87,6 +87,7 @@ def get_config() -> ConfigDict:
             smallest_area=1024.0,  # original pixels squared; people so small or smaller have no labels and do not count
             eval_resize="long",  # long = long side, in the middle of a square | height = height, at the top left
             eval_length=640,  # pixels of that side
+            eval_multiple=128,  # pixels of which the canvas' sides are with eval_resize="height"
         )
     )
 

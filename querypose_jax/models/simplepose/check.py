@@ -12,6 +12,7 @@ POSITIVE = (
     "model.backbone.feature_dim", "model.backbone.stacks", "model.targets.sigma", "model.targets.offset_window",
     "model.loss.drop_above", "model.decode.candidates", "model.decode.max_distance", "model.decode.min_length",
     "model.decode.no_scale", "model.decode.people", "data.scales", "data.stretches", "data.eval_length",
+    "data.eval_multiple",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "model.targets.min_joint_scale", "model.loss.focal_gamma", "model.loss.offset_margin", "model.loss.scale_margin",
@@ -48,8 +49,9 @@ def check_pictures(config: ConfigDict) -> None:
     multiples = f"must be multiples of {pixels} pixels: 4 x 2^model.backbone.depth"
     for canvas in config.data.canvases:
         require(all(side % pixels == 0 for side in canvas), config, "data.canvases", multiples)
-    length = f"must be a multiple of {pixels} pixels: 4 x 2^model.backbone.depth"
-    require(config.data.eval_length % pixels == 0, config, "data.eval_length", length)
+    multiple = f"must be a multiple of {pixels} pixels: 4 x 2^model.backbone.depth"
+    for key in ("eval_length", "eval_multiple"):
+        require(config.data[key] % pixels == 0, config, f"data.{key}", multiple)
 
 
 def check_groups(config: ConfigDict) -> None:
