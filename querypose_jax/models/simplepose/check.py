@@ -32,11 +32,11 @@ def check(config: ConfigDict) -> None:
     """
     one_of = {"model.backbone.name": ("hourglass",), "data.eval_resize": RULES}
     check_ranges(config, POSITIVE, NOT_NEGATIVE, SHARES, ASCENDING, one_of)
-    backbone, threshold = config.model.backbone, config.model.targets.threshold
+    backbone, tau = config.model.backbone, config.model.targets.tau
     levels = f"needs {backbone.depth + 1} numbers: one per level (model.backbone.depth={backbone.depth}), one inside"
     for key in ("dims", "mods"):
         require(len(backbone[key]) == backbone.depth + 1, config, f"model.backbone.{key}", levels)
-    require(0 < threshold < 1, config, "model.targets.threshold", "must lie between 0 and 1")
+    require(0 < tau < 1, config, "model.targets.tau", "must lie between 0 and 1")
     limbs = get_skeleton(config.data.skeleton).limbs
     require(limbs, config, "data.skeleton", "has no limbs or edges: joints could not be joined to people")
     check_pictures(config)
