@@ -58,6 +58,8 @@ class MovedPeople(NamedTuple):
     """float32 [T]"""
     is_left: np.ndarray
     """bool [T], False where nothing is left of the box."""
+    scale: np.ndarray | None = None
+    """float32 [T], square root of width x height of the whole box; None where no family wants it."""
 
 
 @dataclass(frozen=True)
