@@ -8,11 +8,13 @@ plan every step and a scorer can rebuild the ground truth without opening one pi
 import dataclasses
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from querypose_jax.errors import UserError
 from querypose_jax.recipes.recipe import People
 from querypose_jax.skeletons import Skeleton
 
@@ -97,6 +99,28 @@ def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
     }
     start = np.concatenate([[0], np.cumsum([len(s) for s in slices])]).astype(np.int64)
     return dataclasses.replace(annotations, start=start, **per_picture, **per_object)
+
+
+def with_classes(annotations: Annotations, names: Sequence[str]) -> Annotations:
+    """The same index with the labels that `names` gives the classes, whatever their order in the file.
+
+    Raises:
+        UserError: it has other classes.
+    """
+    theirs = annotations.category_names.tolist()
+    if sorted(theirs) != sorted(names):
+        raise UserError(
+            f"the annotation file has the classes {', '.join(theirs)}, the model is trained on {', '.join(names)}; "
+            "name them alike, or those wanted in config.data.custom.categories"
+        )
+    place = [theirs.index(name) for name in names]  # of each label, among the old ones
+    label_of = np.argsort(place).astype(np.int32)
+    return dataclasses.replace(
+        annotations,
+        label=label_of[annotations.label],
+        category_names=annotations.category_names[place],
+        category_ids=annotations.category_ids[place],
+    )
 
 
 def pictures_with_largest_people(annotations: Annotations, is_target: np.ndarray, count: int) -> np.ndarray:

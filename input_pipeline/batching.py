@@ -108,7 +108,8 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
 
 
 def usable_rows(annotations: Annotations, recipe: Recipe, is_target: np.ndarray, keep_empty: bool) -> np.ndarray:
-    """int64: the pictures that training uses, ascending.
+    """int64: the pictures that training uses, ascending. With `keep_empty` also those on which nobody is annotated:
+    where there is a crowd, or somebody who is not trained on, the picture is no negative.
 
     Raises:
         UserError: nobody is left to train on.
@@ -116,7 +117,7 @@ def usable_rows(annotations: Annotations, recipe: Recipe, is_target: np.ndarray,
     usable = recipe.is_usable(annotations, is_target)
     if not is_target.any():
         raise UserError("no picture of the training split has a person to train on; check the annotation file")
-    return np.arange(len(usable)) if keep_empty else np.flatnonzero(usable)
+    return np.flatnonzero(usable | (keep_empty & (np.diff(annotations.start) == 0)))
 
 
 def training_amounts(data: ConfigDict, annotations: Annotations) -> tuple[int, int]:

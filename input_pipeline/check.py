@@ -2,25 +2,39 @@
 
     python -m input_pipeline.check --config=configs/X.py [--output=DIR] [--shards=D] [--config.data.root=DIR]
 
-Looks at data.train_split and data.eval_split. DIR gets report.json and charts. Exit code 1 when something keeps the
-data set from being prepared, 2 when there is nothing to read.
+Looks at data.train_split and data.eval_split. DIR gets report.json and charts. Exit code 0 when training and evaluation
+would open them, 1 when something keeps them from it, 2 when there is nothing to read.
 """
 
+import io
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from input_pipeline.annotations import Annotations
+from input_pipeline.annotations import Annotations, select_pictures
+from input_pipeline.categories import other_joint_names
 from input_pipeline.charts import bar_chart
-from input_pipeline.coco_file import find_problems, index_of_content
-from input_pipeline.findings import Finding, consequence, find_in_annotations, find_in_pictures, finding
-from input_pipeline.loader import FILES, open_split
+from input_pipeline.coco_file import Problem, find_problems, index_of_content
+from input_pipeline.findings import (
+    Finding,
+    consequence,
+    find_in_annotations,
+    find_in_facts,
+    finding,
+    inspect_pictures,
+    is_as_listed,
+)  # fmt: skip
+from input_pipeline.loader import FILES, open_split, used_part
 from input_pipeline.skipping import NO_NUMBERS, is_too_much, may_skip
-from input_pipeline.split_files import SplitFiles, read_content
+from input_pipeline.split_files import SplitFiles, read_content, usable_split
 from input_pipeline.statistics import describe, describe_plan
 from querypose_jax import command_line
+from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 from querypose_jax.recipes import get_recipe
 from querypose_jax.skeletons import get_skeleton
@@ -32,47 +46,65 @@ def define_flags(**values: flags.FlagValues) -> None:
 
 
 def main(options: flags.FlagValues) -> int:
-    config, report, stops = options.config, {}, False
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of any script, on terminals of one
+    config, report, stops, unreadable = options.config, {}, False, []
+    classes: Sequence[str] = ()
     for split in dict.fromkeys((config.data.train_split, config.data.eval_split)):
-        annotations, findings = look_at(config, split)
+        try:
+            annotations, findings = look_at(config, split, classes)
+        except UserError as error:  # the other split may still be read
+            unreadable.append(error)
+            continue
         is_target = get_recipe(config.data.recipe).is_target(annotations, config.data)
         statistics = describe(annotations, is_target, get_skeleton(config.data.skeleton))
-        if split == config.data.train_split and is_target.any():
-            statistics["plan"] = describe_plan(annotations, config, options.shards)
+        if split == config.data.train_split:
+            classes = annotations.category_names.tolist()
+            if is_target.any():
+                plan, refused = tried(lambda index=annotations: describe_plan(index, config, options.shards))
+                statistics |= {"plan": plan} if plan else {}
+                findings += refused
         report[split] = {"findings": [f._asdict() for f in findings], "statistics": statistics}
         stops |= any(f.stops for f in findings)
         print(as_text(split, findings, statistics))
     if options.output:
         write_report(report, Path(options.output))
-    return int(stops)
+    for error in unreadable:
+        print(f"error: {error}", file=sys.stderr)
+    return 2 if unreadable else int(stops)
 
 
-def look_at(config: ConfigDict, split: str) -> tuple[Annotations, list[Finding]]:
+def look_at(config: ConfigDict, split: str, classes: Sequence[str] = ()) -> tuple[Annotations, list[Finding]]:
     """The index of what can be used of a split, and all findings.
+
+    Args:
+        config: of the run.
+        split: name of the split.
+        classes: those of the training split, which another one must have too.
 
     Raises:
         UserError: there is nothing to read: no file, no JSON.
     """
     data, recipe = config.data, get_recipe(config.data.recipe)
-    if data.name not in FILES:  # drawn pictures cannot be broken: their annotations are looked at, not their files
-        annotations = open_split(config, split).annotations
-        return annotations, find_in_annotations(annotations, recipe.is_target(annotations, data), data.max_people)
-    files = FILES[data.name](data, split, get_skeleton(data.skeleton))
-    annotations, problems = usable_part(files)
+    is_drawn = data.name not in FILES  # drawn pictures cannot be broken: their annotations are looked at only
+    files = None if is_drawn else FILES[data.name](data, split, get_skeleton(data.skeleton))
+    annotations, findings = (open_split(config, split).annotations, []) if files is None else usable_part(files)
     is_target = recipe.is_target(annotations, data)
-    findings = problems + find_in_annotations(annotations, is_target, data.max_people)
-    return annotations, findings + find_in_pictures(annotations, files.pictures, data.workers, may_skip(split))
+    findings += find_in_annotations(annotations, is_target, data.max_people, data.keep_empty)
+    opened = annotations
+    if files is not None:
+        facts = inspect_pictures(annotations, files.pictures, data.workers)
+        findings += find_in_facts(annotations, files.pictures, facts, may_skip(split))
+        opened = select_pictures(annotations, np.flatnonzero(is_as_listed(annotations, facts)))
+    if not any(f.stops for f in findings):
+        findings += tried(lambda: used_part(config, split, opened, classes))[1]
+    return annotations, findings
 
 
 def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
     """Leaves out the entries that keep a file from being read, and reports them."""
     content = read_content(files)
-    found = list(find_problems(content, files.skeleton))
-    broken = {(problem.kind, problem.place) for problem in found}
-    kept = {
-        f"{kind}s": [entry for place, entry in enumerate(content[f"{kind}s"]) if (kind, place) not in broken]
-        for kind in ("image", "annotation")
-    }
+    found = list(find_problems(content.lists, files.skeleton))
     remedy, no_numbers = "correct or remove it", [p.message for p in found if p.is_number]
     report = [
         finding(
@@ -81,10 +113,39 @@ def usable_part(files: SplitFiles) -> tuple[Annotations, list[Finding]]:
         for kind in ("image", "annotation")
     ]
     skips = may_skip(files.split)
-    stops = not skips or is_too_much(len(no_numbers), len(content["annotations"]))
+    stops = not skips or is_too_much(len(no_numbers), len(content.lists["annotations"]))
     report.append(finding(NO_NUMBERS, no_numbers, consequence(remedy, stops, skips), stops))
-    index = index_of_content(content | kept, files.skeleton, files.categories, files.judges_polygons)
-    return index, [f for f in report if f.times]
+    others = other_joint_names(content.lists["categories"], files.skeleton)
+    report.append(finding("joint with another name in the file", others, "its place in the list counts"))
+    report += [finding("read otherwise than it is written", [line], "as it says") for line in content.said]
+    report = [f for f in report if f.times]
+    if not any(f.stops for f in report):
+        opened, refused = tried(lambda: usable_split(files, content, found))
+        report += refused
+        if opened:
+            return opened[0], report
+    lists = without(content.lists, found)
+    return index_of_content(lists, files.skeleton, files.categories, files.judges_polygons), report
+
+
+def without(lists: dict, problems: Sequence[Problem]) -> dict:
+    """The lists of a file without entries that have a problem, and without the annotations of such images."""
+    broken = {(problem.kind, problem.place) for problem in problems}
+    images, annotations = (
+        [entry for place, entry in enumerate(lists[f"{kind}s"]) if (kind, place) not in broken]
+        for kind in ("image", "annotation")
+    )
+    there = {image["id"] for image in images}
+    annotations = [annotation for annotation in annotations if annotation["image_id"] in there]
+    return lists | {"images": images, "annotations": annotations}
+
+
+def tried(do: Callable[[], Any]) -> tuple[Any, list[Finding]]:
+    """What a function returns, None where it refuses; and the refusal as a finding."""
+    try:
+        return do(), []
+    except UserError as error:
+        return None, [finding("training or evaluation would refuse", [str(error)], "correct it", stops=True)]
 
 
 def as_text(split: str, findings: list[Finding], statistics: dict) -> str:

@@ -4,12 +4,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from input_pipeline.annotations import Annotations
+from input_pipeline.categories import check_categories, is_of, join_categories, joint_order_problem
+from input_pipeline.picture_names import is_inside, settle_names
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import LARGEST_PICTURE
 from querypose_jax.recipes.recipe import AREA_OF_BOX
@@ -17,15 +19,26 @@ from querypose_jax.skeletons import Skeleton
 
 IMAGE_KEYS = ("id", "file_name", "height", "width")
 OBJECT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "keypoints", "num_keypoints")
-DEFAULTS: dict[str, Callable[[dict], float]] = {  # what an annotation may lack, from what it has
-    "area": lambda entry: AREA_OF_BOX * entry["bbox"][2] * entry["bbox"][3] if _is_numbers(entry["bbox"], 4) else 0.0,
-    "iscrowd": lambda entry: 0,
-    "num_keypoints": lambda entry: _labelled(entry["keypoints"]),
+DEFAULTS: dict[str, Callable[[dict, Skeleton], object]] = {  # what an annotation may lack, from what it has
+    "keypoints": lambda entry, skeleton: [0.0] * 3 * skeleton.num_keypoints,  # a box without joints
+    "area": lambda entry, skeleton: _area_of_box(entry.get("bbox")),
+    "iscrowd": lambda entry, skeleton: 0,
+    "num_keypoints": lambda entry, skeleton: _labelled(entry.get("keypoints")),
 }
 LARGEST_ID = {"image": 2**31 - 1, "annotation": 2**63 - 1}  # a batch holds image ids as int32
 LARGEST_NUMBER = 1e9  # of a coordinate or an area: their products and sums stay finite in float32
 LARGEST_CROWD = 1000  # annotations of a picture; the most crowded public pictures have about 400 people
-LONGEST_NAME = 1024  # characters of a file name: the index gives every name the room of the longest
+
+
+class Content(NamedTuple):
+    """What the annotation files of a split hold, as it is looked at entry by entry."""
+
+    lists: dict
+    """images, annotations, categories."""
+    said: list[str]
+    """Lines on what was read otherwise than it is written."""
+    refused: list[str]
+    """Lines on what keeps the whole file from being used, though its entries can be looked at."""
 
 
 class Problem(NamedTuple):
@@ -57,40 +70,59 @@ def read_json(path: Path, is_labelled: bool = True) -> dict:
     return content
 
 
-def prepared_content(content: dict, path: Path, categories: tuple[str, ...], may_lack: tuple[str, ...]) -> dict:
-    """Fills in what annotations may lack (in place) and leaves out those of categories that are not wanted.
+def prepared_content(
+    content: dict,
+    path: Path,
+    pictures: Path,
+    skeleton: Skeleton,
+    categories: tuple[str, ...],
+    may_lack: tuple[str, ...],
+) -> Content:
+    """Joins classes of one name, leaves out annotations of unwanted ones, settles file names, fills in what
+    annotations may lack; all in place.
 
     Args:
         content: from read_json.
         path: of the file, for messages.
+        pictures: folder of its pictures.
+        skeleton: of the annotations.
         categories: names of the wanted ones; (): all.
-        may_lack: keys of DEFAULTS.
+        may_lack: keys of DEFAULTS; null is lacking too, and so are no `keypoints` at all.
 
     Raises:
         UserError: the file's list of categories is none, or a wanted category is not in it.
     """
-    listed = content.get("categories", [])
-    if not isinstance(listed, list) or not all(isinstance(c, dict) and _is_category(c) for c in listed):
-        raise UserError(f"{path}: 'categories' must be a list of entries with an id (an integer) and a name")
-    names = {category["name"]: category["id"] for category in listed}
+    listed = content.setdefault("categories", [])
+    check_categories(listed, path)
+    names = dict.fromkeys(category["name"] for category in listed)
     for category in categories:
         if category not in names:
             raise UserError(f"{path}: has no category {category!r}; it has {', '.join(map(str, names)) or 'none'}")
-    if categories:
-        unwanted = {category["id"] for category in listed} - {names[category] for category in categories}
-        content["annotations"] = [e for e in content["annotations"] if not _is_of(e, unwanted)]
+    unwanted = {category["id"] for category in listed if categories and category["name"] not in categories}
+    content["annotations"] = [e for e in content["annotations"] if not is_of(e, unwanted)]
+    refused = joint_order_problem([c for c in listed if c["id"] not in unwanted], skeleton)
+    said = join_categories(content) + settle_names(content["images"], pictures)
     for entry in content["annotations"]:
-        if isinstance(entry, dict) and {"bbox", "keypoints"} <= entry.keys():
-            entry["has_area"] = "area" in entry
-            entry |= {key: DEFAULTS[key](entry) for key in may_lack if key not in entry}
-    return content
+        if isinstance(entry, dict):
+            fill_in(entry, may_lack, skeleton)
+    return Content(content, said, [refused] if refused else [])
+
+
+def fill_in(entry: dict, may_lack: tuple[str, ...], skeleton: Skeleton) -> None:
+    """What an annotation may lack, from what it has (in place)."""
+    entry["has_area"] = entry.get("area") is not None
+    for key, default in DEFAULTS.items():
+        if key in may_lack and (entry.get(key) is None or (key == "keypoints" and entry[key] == [])):
+            entry[key] = default(entry, skeleton)
+        if key == "keypoints":
+            _clear_unlabelled(entry.get(key))
 
 
 def find_problems(content: dict, skeleton: Skeleton) -> Iterator[Problem]:
-    """Everything that keeps a file from being read, entry by entry."""
+    """Everything that keeps a file from being read, entry by entry; `content` are the lists of `prepared_content`."""
     known: dict[str, set[int]] = {"image": set(), "annotation": set()}
     crowd: Counter[int] = Counter()
-    categories = {category["id"] for category in content.get("categories", [])}
+    categories = {category["id"] for category in content["categories"]}
     for kind, keys in (("image", IMAGE_KEYS), ("annotation", OBJECT_KEYS)):
         for place, entry in enumerate(content[f"{kind}s"]):
             message, is_number = _key_problem(entry, keys, known[kind], LARGEST_ID[kind]), False
@@ -129,7 +161,10 @@ def _image_problem(image: dict) -> str:
     if math.prod(sides) > LARGEST_PICTURE:
         return f" (id {image['id']}) has more than {LARGEST_PICTURE:,} pixels"
     if not is_inside(image["file_name"]):
-        return f" (id {image['id']}): file name {short(image['file_name'])} must be a path inside of the picture folder"
+        return (
+            f" (id {image['id']}): file name {short(image['file_name'])} must be a path inside of the picture folder, "
+            "or end like exactly one file there"
+        )
     if "crowdIndex" in image and not _is_numbers([image["crowdIndex"]], 1):
         return f" (id {image['id']}): crowdIndex must be a number"
     return ""
@@ -168,14 +203,6 @@ def _wanted_keypoints(entry: dict, skeleton: Skeleton) -> str:
     return f" (id {entry['id']}): keypoints must be {wanted}"
 
 
-def is_inside(name: str) -> bool:
-    """True for the name of a file that is printable and cannot leave the folder it is relative to."""
-    if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-        return False
-    kinds = (PurePosixPath(name), PureWindowsPath(name))
-    return not any(path.is_absolute() or path.drive or path.root or ".." in path.parts for path in kinds)
-
-
 def short(value: object) -> str:
     """A value, or what an error says, in at most 80 printable characters of one line."""
     text = " ".join((str(value) if isinstance(value, Exception) else repr(value)).split())
@@ -185,7 +212,7 @@ def short(value: object) -> str:
 def index_of_content(
     content: dict, skeleton: Skeleton, wanted: tuple[str, ...] = (), judges_polygons: bool = True
 ) -> Annotations:
-    """The annotation index of a file without problems.
+    """The annotation index of the lists of a file without problems, from `prepared_content`.
 
     Pictures are sorted by id, the objects of a picture stay in the order of the file. Labels count the `wanted`
     categories, by default those of the file by id.
@@ -196,7 +223,7 @@ def index_of_content(
         content["annotations"], key=lambda entry: row_of[entry["image_id"]]
     )  # order inside a picture stays
     categories = {entry["category_id"]: str(entry["category_id"]) for entry in objects}
-    categories |= {c["id"]: c["name"] for c in content.get("categories", []) if {"id", "name"} <= c.keys()}
+    categories |= {c["id"]: c["name"] for c in content["categories"]}
     ids = {name: category for category, name in categories.items()}
     order = [ids[name] for name in wanted] or sorted(categories)
     label_of = {category: label for label, category in enumerate(order)}
@@ -234,20 +261,23 @@ def _crowd_index(images: list[dict]) -> np.ndarray | None:
     return np.array([image.get("crowdIndex", np.nan) for image in images], np.float64)
 
 
-def _is_category(category: dict) -> bool:
-    number = category.get("id")
-    return isinstance(number, int) and abs(number) <= LARGEST_NUMBER and isinstance(category.get("name"), str)
+def _area_of_box(box: object) -> float:
+    return AREA_OF_BOX * box[2] * box[3] if isinstance(box, list) and _is_numbers(box, 4) else 0.0
 
 
-def _is_of(entry: object, categories: set[int]) -> bool:
-    """An annotation of one of the categories."""
-    number = entry.get("category_id") if isinstance(entry, dict) else None
-    return isinstance(number, int | float) and number in categories
+def _clear_unlabelled(keypoints: object) -> None:
+    """Puts 0 for coordinates of unlabelled joints that are no numbers (in place): nobody reads them."""
+    if not isinstance(keypoints, list) or len(keypoints) % 3 or _is_numbers(keypoints, None):
+        return
+    for j in range(0, len(keypoints), 3):
+        visibility = keypoints[j + 2]
+        if isinstance(visibility, int | float) and visibility <= 0:
+            keypoints[j : j + 2] = [v if _is_numbers([v], 1) else 0.0 for v in keypoints[j : j + 2]]
 
 
 def _labelled(keypoints: object) -> int:
     """How many of x, y, visibility, x, y, ... are labelled; 0 where they are no such numbers."""
-    return sum(v > 0 for v in keypoints[2::3]) if _is_numbers(keypoints, None) else 0
+    return sum(v > 0 for v in keypoints[2::3]) if isinstance(keypoints, list) and _is_numbers(keypoints, None) else 0
 
 
 def _is_listed(values: object, count: int | None) -> bool:

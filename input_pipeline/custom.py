@@ -15,7 +15,7 @@ from input_pipeline.split_files import SplitFiles, check_split, existing_file, e
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import Skeleton
 
-MAY_LACK = ("area", "iscrowd", "num_keypoints")  # often left out by annotation tools
+MAY_LACK = ("keypoints", "area", "iscrowd", "num_keypoints")  # often left out by annotation tools
 
 
 def split_files(data: ConfigDict, split: str, skeleton: Skeleton) -> SplitFiles:

@@ -11,9 +11,10 @@ import atexit
 import dataclasses
 import functools
 import itertools
+import sys
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,13 @@ from input_pipeline.annotations import (
     ground_truth,
     pictures_with_largest_people,
     select_pictures,
+    with_classes,
 )  # fmt: skip
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation, training_amounts
+from input_pipeline.coco_file import find_problems
 from input_pipeline.prepare import open_prepared, prepare
 from input_pipeline.skipping import Skipped, load_skipped, may_skip
-from input_pipeline.split_files import SplitFiles, check_split, data_key, usable_split
+from input_pipeline.split_files import SplitFiles, check_split, data_key, read_content, usable_split
 from input_pipeline.targets import make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import read_picture
@@ -76,11 +79,16 @@ class Split:
         return fingerprint(self.annotations)
 
 
-def open_split(config: ConfigDict, split: str) -> Split:
+def open_split(config: ConfigDict, split: str, classes: Sequence[str] = ()) -> Split:
     """Opens a split ("train", "val", ...), preparing its records first where they are missing.
 
+    Args:
+        config: of the run.
+        split: name of the split.
+        classes: names of the classes in the order of the labels; (): in the order that the split itself has.
+
     Raises:
-        UserError: unknown data set or split, missing or unreadable files.
+        UserError: unknown data set or split, missing or unreadable files, other classes, nobody to train on.
     """
     data, skeleton = config.data, get_skeleton(config.data.skeleton)
     if data.name not in (*FILES, "synthetic"):
@@ -94,21 +102,35 @@ def open_split(config: ConfigDict, split: str) -> Split:
         key, make_builder = _file_source(files, data.workers)
     folder = Path(data.prepared or DEFAULT_PREPARED) / f"{data.name}-{split}-{key}"
     prepare(folder, make_builder)
-    annotations, read = open_prepared(folder)
-    skipped = load_skipped(folder)
+    prepared, read = open_prepared(folder)
+    annotations, rows = used_part(config, split, prepared, classes)
+    return Split(folder.name, annotations, skeleton, lambda row: read(rows[row]), is_labelled, load_skipped(folder))
+
+
+def used_part(
+    config: ConfigDict, split: str, annotations: Annotations, classes: Sequence[str] = ()
+) -> tuple[Annotations, np.ndarray]:
+    """What a run uses of an index, labels in the order of `classes`, and the rows of its pictures.
+
+    Raises:
+        UserError: other classes, or another number of them, than the model has; nobody to train on.
+    """
+    data = config.data
+    if classes:
+        annotations = with_classes(annotations, classes)
     if len(annotations.category_ids) != config.model.num_classes:
         names = ", ".join(annotations.category_names)
         raise UserError(
             f"the data set has the classes {names}; set model.num_classes to {len(annotations.category_ids)}"
         )
-    if may_skip(split):
-        training_amounts(data, annotations)  # refuses where there is nobody to train on
+    rows = np.arange(annotations.num_pictures)
     if may_skip(split) and data.largest_people:
         is_target = get_recipe(data.recipe).is_target(annotations, data)
         rows = pictures_with_largest_people(annotations, is_target, data.largest_people)
-        annotations, read_any = select_pictures(annotations, rows), read
-        return Split(folder.name, annotations, skeleton, lambda row: read_any(rows[row]), skipped=skipped)
-    return Split(folder.name, annotations, skeleton, read, is_labelled, skipped)
+        annotations = select_pictures(annotations, rows)
+    if may_skip(split):
+        training_amounts(data, annotations)  # refuses where there is nobody to train on
+    return annotations, rows
 
 
 def _synthetic_source(data: ConfigDict, split: str) -> Source:
@@ -124,7 +146,10 @@ def _synthetic_source(data: ConfigDict, split: str) -> Source:
 
 def _file_source(files: SplitFiles, workers: int) -> Source:
     def make_builder(folder: Path) -> coco.CocoKeypoints:
-        annotations, skipped = usable_split(files)
+        content = read_content(files)
+        annotations, skipped = usable_split(files, content, find_problems(content.lists, files.skeleton))
+        for line in content.said:
+            print(f"{folder.name.removesuffix('.partial')}: {line}", file=sys.stderr)
         return coco.CocoKeypoints(
             annotations=annotations,
             pictures=files.pictures,

@@ -7,7 +7,7 @@ from input_pipeline.annotations import Annotations, objects_of
 
 # Part of the name of every prepared folder. To be raised with any change of what is read from annotation files, kept
 # in records or in the index beside them: folders of an older version are then prepared anew.
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:

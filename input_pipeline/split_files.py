@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from input_pipeline import schema
 from input_pipeline.annotations import Annotations
-from input_pipeline.coco_file import find_problems, index_of_content, prepared_content, read_json
+from input_pipeline.coco_file import Content, Problem, find_problems, index_of_content, prepared_content, read_json
 from input_pipeline.skipping import NO_NUMBERS, Skipped, may_skip, refuse_too_much
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import Skeleton
@@ -55,42 +55,54 @@ def existing_folder(path: Path, how_to_get: str) -> Path:
     return path
 
 
-def read_content(files: SplitFiles) -> dict:
+def read_content(files: SplitFiles) -> Content:
     """The lists of all annotation files of a split together, with what they may lack filled in.
 
     Raises:
-        UserError: no JSON, no file in COCO form, or a category that does not exist.
+        UserError: no JSON, no file in COCO form, classes that are none, or a category that does not exist.
     """
     contents = [read_json(path, files.is_labelled) for path in files.annotations]
+    for path, content in zip(files.annotations, contents, strict=True):
+        if content.get("categories") != contents[0].get("categories"):
+            raise UserError(f"{path}: has other 'categories' than {files.annotations[0]}; both are read as one")
     joined = contents[0] | {key: [e for c in contents for e in c[key]] for key in ("images", "annotations")}
-    return prepared_content(joined, files.annotations[0], files.categories, files.may_lack)
+    how = files.skeleton, files.categories, files.may_lack
+    return prepared_content(joined, files.annotations[0], files.pictures, *how)
 
 
 def read_split(files: SplitFiles) -> Annotations:
     """The index of the records of a split; see `usable_split`."""
-    return usable_split(files)[0]
+    content = read_content(files)
+    return usable_split(files, content, find_problems(content.lists, files.skeleton))[0]
 
 
-def usable_split(files: SplitFiles) -> tuple[Annotations, list[Skipped]]:
+def usable_split(files: SplitFiles, content: Content, problems: Iterable[Problem]) -> tuple[Annotations, list[Skipped]]:
     """The index of the records of a split, and the annotations that training does without.
+
+    Args:
+        files: of the split.
+        content: from `read_content`.
+        problems: from `find_problems`.
 
     Raises:
         UserError: an entry that cannot be used, more of those to do without than skipping.LARGEST_SHARE, no pictures.
     """
     shown = " + ".join(map(str, files.annotations))
-    content = read_content(files)
     places, skipped = set(), []
-    for problem in find_problems(content, files.skeleton):
+    for problem in problems:
         message = f"{shown}: {problem.message}"
         if not (problem.is_number and may_skip(files.split)):
             raise UserError(f"{message}; input_pipeline.check lists all such entries")
         places.add(problem.place)
         skipped.append(Skipped(NO_NUMBERS, message))
-    refuse_too_much(skipped, len(content["annotations"]), "annotations")
-    content["annotations"] = [e for place, e in enumerate(content["annotations"]) if place not in places]
-    if not content["images"]:
+    refuse_too_much(skipped, len(content.lists["annotations"]), "annotations")
+    for reason in content.refused:
+        raise UserError(f"{shown}: {reason}")
+    if not content.lists["images"]:
         raise UserError(f"{shown}: lists no pictures, the split {files.split!r} is empty; name another file")
-    return index_of_content(content, files.skeleton, files.categories, files.judges_polygons), skipped
+    kept = [e for place, e in enumerate(content.lists["annotations"]) if place not in places]
+    lists = content.lists | {"annotations": kept}
+    return index_of_content(lists, files.skeleton, files.categories, files.judges_polygons), skipped
 
 
 def data_key(files: SplitFiles) -> str:

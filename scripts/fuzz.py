@@ -38,7 +38,7 @@ from input_pipeline import people  # noqa: E402
 from input_pipeline.annotations import ground_truth  # noqa: E402
 from input_pipeline.batching import plan_block  # noqa: E402
 from input_pipeline.findings import find_in_annotations  # noqa: E402
-from input_pipeline.split_files import SplitFiles, usable_split  # noqa: E402
+from input_pipeline.split_files import SplitFiles, read_split  # noqa: E402
 from input_pipeline.synthetic import index_of  # noqa: E402
 from querypose_jax.errors import UserError  # noqa: E402
 from querypose_jax.recipes.querypose import RECIPE  # noqa: E402
@@ -199,7 +199,7 @@ def read_weights_file(path: Path, rng: random.Random) -> None:
 def use_annotations(path: Path, rng: random.Random) -> None:
     """Reads a file and does with it what training, the check and an evaluation do."""
     split = rng.choice(("train", "val"))
-    annotations, _ = usable_split(SplitFiles(split, (path,), path.parent, COCO))
+    annotations = read_split(SplitFiles(split, (path,), path.parent, COCO))
     config = synthetic_tiny.get_config()
     is_target = RECIPE.is_target(annotations, config.data)
     find_in_annotations(annotations, is_target, max_people=2)

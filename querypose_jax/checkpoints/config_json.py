@@ -20,6 +20,16 @@ def write_config(directory: Path, config: ConfigDict) -> None:
     write_json(directory / NAME, config.to_dict(), indent=2)
 
 
+def changes(directory: Path, config: ConfigDict) -> str:
+    """`optimizer.learning_rate 0.0001 -> 0.5, ...`: in what a configuration differs from DIR/config.json; "" where in
+    nothing, and where there is none."""
+    if not (directory / NAME).exists():
+        return ""
+    before, now = flat(read_config(directory)), flat(_tuples(json.loads(json.dumps(config.to_dict()))))
+    keys = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return ", ".join(f"{key} {before.get(key)!r} -> {now.get(key)!r}" for key in keys)
+
+
 def read_config(directory: Path) -> ConfigDict:
     """Reads DIR/config.json. JSON has no tuples and configurations have no lists, so every list becomes a tuple.
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from input_pipeline import skipping
 from input_pipeline.batching import training_amounts
 from input_pipeline.loader import open_split, train_batches
-from querypose_jax.checkpoints.config_json import check_same_run
+from querypose_jax.checkpoints.config_json import changes, check_same_run
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
 from querypose_jax.devices import preemption
 from querypose_jax.devices.distributed import process_share
@@ -55,4 +55,6 @@ def train(config: ConfigDict, workdir: Path) -> None:
         print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
     elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
+        if unused := changes(workdir, config):
+            print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
         report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))

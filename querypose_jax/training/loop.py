@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
-from querypose_jax.checkpoints.config_json import check_same_run, model_hash, write_config
+from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.one_run import one_run
 from querypose_jax.checkpoints.results import is_evaluated
@@ -65,7 +65,7 @@ def train(
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json, checkpoints/, run.lock, metrics.jsonl, TensorBoard files; bad_step.json with the
+        workdir: gets config.json (with the first step that is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard files; bad_step.json with the
             error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end, with config.train.ema_decay on the averaged model.
@@ -105,8 +105,6 @@ def train(
             state, drawn = first_state(config, state)
             if main_process:
                 warn_of_frozen(state.rest, drawn)
-        if main_process:
-            write_config(workdir, config)
 
         start, end = int(state.step), config.train.num_steps
         unfinished = evaluate is not None and wants_evaluation(config, start) and not is_evaluated(workdir, start)
@@ -126,6 +124,8 @@ def train(
                 batch = next_batch(source, step)
                 with compiling.told(batch):
                     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+                if step == start + 1 and main_process:
+                    note_config(workdir, config)
                 in_flight.append((step, metrics, batch.image_id))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
@@ -154,6 +154,13 @@ def train(
 def open_log(config: ConfigDict, workdir: Path, step: int) -> MetricsLog:
     """The log of a run that stands at `step`."""
     return MetricsLog(workdir, step, config.train.wandb_project)
+
+
+def note_config(workdir: Path, config: ConfigDict) -> None:
+    """Writes config.json, once a step is made with it: a start that trains nothing says nothing about the run."""
+    if changed := changes(workdir, config):
+        tqdm.write(f"{workdir}: goes on with {changed}")
+    write_config(workdir, config)
 
 
 def logged_values(metrics: Metrics, bad: BadSteps, speed: Speed, bar: tqdm) -> dict[str, float]:

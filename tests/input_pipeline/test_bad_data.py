@@ -13,7 +13,7 @@ import launch
 from configs import coco_r50
 from input_pipeline import batching, check, loader, people, skipping
 from input_pipeline.annotations import count_per_picture, ground_truth
-from input_pipeline.coco_file import is_inside
+from input_pipeline.picture_names import is_inside
 from input_pipeline.split_files import read_split
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError

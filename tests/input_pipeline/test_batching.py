@@ -1,5 +1,6 @@
 """The plan of a step: draws by sample, every picture once per epoch, one canvas per batch, balanced people."""
 
+import dataclasses
 import itertools
 from collections import Counter
 
@@ -58,9 +59,15 @@ def test_nobody_to_train_on_is_one_clear_line(annotations):
 
 
 def test_pictures_without_people_are_used_where_they_are_wanted(annotations):
-    is_target = annotations.picture_of_object != 7
-    assert 7 not in batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False)
-    assert batching.usable_rows(annotations, RECIPE, is_target, keep_empty=True).tolist() == list(range(50))
+    nobody, crowd = 7, 8
+    kept = annotations.picture_of_object != nobody
+    start = np.concatenate([[0], np.cumsum(np.bincount(annotations.picture_of_object[kept], minlength=50))])
+    people = {name: getattr(annotations, name)[kept] for name in ("bbox", "is_crowd", "is_degenerate", "num_keypoints")}
+    annotations = dataclasses.replace(annotations, start=start, **people)
+    is_target = annotations.picture_of_object != crowd
+    expected = [row for row in range(50) if row not in (nobody, crowd)]
+    assert batching.usable_rows(annotations, RECIPE, is_target, keep_empty=False).tolist() == expected
+    assert batching.usable_rows(annotations, RECIPE, is_target, keep_empty=True).tolist() == sorted([*expected, nobody])
 
 
 def test_draws_depend_on_seed_and_sample_alone():

@@ -63,6 +63,36 @@ def test_a_finished_run_is_left_alone_and_a_longer_one_goes_on(tmp_path):
     assert list(losses(tmp_path)) == [*before, 14]
 
 
+def test_the_configuration_on_disk_is_that_of_the_last_step_made(tmp_path, capsys):
+    def on_disk() -> float:
+        return json.loads((tmp_path / "config.json").read_text())["optimizer"]["learning_rate"]
+
+    def refused(start_step):
+        raise UserError("no data")
+
+    train(fake_config(), fake_batches(), tmp_path)
+    other, longer = fake_config(), fake_config(num_steps=14)
+    other.optimizer.learning_rate = longer.optimizer.learning_rate = 0.5
+    train(other, fake_batches(), tmp_path)
+    assert on_disk() == 1e-3
+    with pytest.raises(UserError, match="no data"):
+        train(longer, refused, tmp_path)
+    assert on_disk() == 1e-3
+    train(other, fake_batches(), tmp_path, evaluate=lambda model, step: {"keypoint/AP": 0.5})  # evaluates, trains not
+    assert on_disk() == 1e-3
+    assert "learning_rate" not in capsys.readouterr().out
+    train(longer, fake_batches(), tmp_path)
+    assert on_disk() == 0.5
+    said = capsys.readouterr().out
+    assert "goes on with optimizer.learning_rate 0.001 -> 0.5, train.num_steps 12 -> 14" in said
+
+
+def test_a_first_step_that_ends_the_run_leaves_the_configuration_to_replay_it(tmp_path):
+    with pytest.raises(NonFiniteError):
+        train(fake_config(max_bad_steps=1), fake_batches(poisoned_step=0), tmp_path)
+    assert (tmp_path / "config.json").exists()
+
+
 def test_a_state_that_is_not_finite_is_never_saved(tmp_path):
     donor = FakeModel(nnx.Rngs(0))
     donor.backbone.bias[...] = jnp.full(8, jnp.inf)
