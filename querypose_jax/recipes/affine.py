@@ -168,4 +168,6 @@ RECIPE = Recipe(
     inverse_affine=inverse_affine,
     is_target=is_target,
     is_usable=is_usable,
+    aim=aim,
+    gives_scale=True,
 )
