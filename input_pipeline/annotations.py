@@ -98,7 +98,7 @@ def labelled_centres(annotations: Annotations, chosen: np.ndarray) -> np.ndarray
     np.maximum.at(high, owner, xy)
     has_joints = np.isfinite(low).all(-1)
     middle = annotations.size[:, ::-1] // 2
-    middle[has_joints] = ((low + high) // 2)[has_joints]
+    middle[has_joints] = (low[has_joints] + high[has_joints]) // 2
     return middle.astype(np.int64)
 
 

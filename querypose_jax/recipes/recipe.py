@@ -87,7 +87,7 @@ class Recipe:
     is_usable: Callable[[Facts, np.ndarray], np.ndarray]
     """(facts, is_target) -> bool [P]: pictures that training uses."""
     aim: Callable[[Any, np.ndarray], Any] | None = None
-    """(geometry of S samples in training, x, y [S, 2] of the middle of their labelled joints) -> one that looks at them;
+    """(geometry of S samples in training, x, y [S, 2] of the middle of their labelled joints) -> one that looks there;
     None: the recipe does not look where people are."""
     gives_scale: bool = False
     """Whether `move_people` tells how large people are."""
