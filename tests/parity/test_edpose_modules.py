@@ -18,6 +18,7 @@ from querypose_jax.models.edpose.attention import attend_instances, attend_peopl
 from querypose_jax.models.edpose.decoder import on_maps, query_positions
 from querypose_jax.models.edpose.denoising import denoising_queries, own_blocks
 from tests.parity import edpose_goldens, goldens
+from tests.parity.deformable_goldens import compiled_once
 from tests.parity.goldens import Golden, assert_close
 
 TOLERANCE = {"float32": 1e-4, "float64": 2e-6}  # relative
@@ -59,7 +60,7 @@ def test_parts_equal_reference(golden, dtype, record_property):
     keys = ("layer_boxes", "layer_in", "layer_memory", "head_in", "head_references")
     masked = partial(attend, is_seen=jnp.asarray(~golden["layer_mask"]))
 
-    @jax.jit
+    @compiled_once
     def run(state, boxes, x, memory, head_in, references):
         model = nnx.merge(graphdef, state)
         tokens = pictures(golden, model.level_embeddings[...])
@@ -100,19 +101,22 @@ def people(golden, dtype):
     return make_targets(batch, jnp.dtype(dtype))
 
 
+@goldens.float32_is_slow
 def test_denoising_queries_equal_reference(golden, dtype, record_property):
     theirs = golden.meta["config"]
     shape = (theirs["dn_label_book"] + 1, theirs["width"])
     labels = goldens.weights().make("label_enc.weight", shape, golden.meta["weights_tag"]).astype(dtype)
     config = edpose_goldens.whole_config(theirs, dtype).model.denoising
     noise = edpose_goldens.noise(golden)
-    queries = denoising_queries(noise, people(golden, dtype), jnp.asarray(labels), theirs["num_classes"], config)
+    run = compiled_once(partial(denoising_queries, columns=theirs["num_classes"], config=config))
+    queries = run(noise, people(golden, dtype), jnp.asarray(labels))
     assert np.array_equal(queries.column, golden["dn_labels"])
     compare(golden, dtype, record_property, dn_content=queries.content, dn_boxes=queries.target)
     expected = 1 / (1 + np.exp(-golden["dn_logits"].astype(np.float64)))
     assert_close(queries.boxes, expected, relative=TOLERANCE[dtype], what="noisy boxes")
 
 
+@goldens.float32_is_slow
 def test_who_sees_whom_without_masked_scores_equals_the_masks_gradients_too(golden, dtype):
     """Both kinds of attention equal softmax under the reference's masks, in pictures with 3, 0 and 7 people, with
     denoising queries and without, and so do the gradients by q, k and v."""
@@ -124,12 +128,18 @@ def test_who_sees_whom_without_masked_scores_equals_the_masks_gradients_too(gold
         (golden["mask_later"], partial(attend_instances, own_block=own_block, members=members)),
         (instances, partial(attend_instances, own_block=None, members=members)),
     ):
-        shape = (*mask.shape[:2], 2, 4)
-        numbers = np.random.default_rng(0).normal(size=(4, *shape)).astype(dtype)
-        *qkv, cotangent = (jnp.asarray(x) for x in numbers)
-        expected, back = jax.vjp(partial(attend, is_seen=jnp.asarray(~mask)), *qkv)
-        found, our_back = jax.vjp(ours, *qkv)
-        tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
-        assert_close(found, expected, tolerance)
-        for ours_by, theirs_by in zip(our_back(cotangent), back(cotangent), strict=True):
-            assert_close(ours_by, theirs_by, tolerance)
+        masked = partial(attend, is_seen=jnp.asarray(~mask))
+        numbers = np.random.default_rng(0).normal(size=(4, *mask.shape[:2], 2, 4)).astype(dtype)
+        expected, found = (compiled_once(with_gradients(function))(*numbers) for function in (masked, ours))
+        for actual, wanted in zip(found, expected, strict=True):
+            assert_close(actual, wanted, {"float32": 1e-5, "float64": 1e-12}[dtype])
+
+
+def with_gradients(function):
+    """q, k, v and a cotangent -> what is attended to, and its gradients by q, k and v."""
+
+    def run(q, k, v, cotangent):
+        attended, back = jax.vjp(function, q, k, v)
+        return attended, *back(cotangent)
+
+    return run

@@ -13,7 +13,7 @@ from querypose_jax.models.edpose.criterion import match_instances, match_people,
 from querypose_jax.models.edpose.params import head_names
 from querypose_jax.training.optimizer import global_norm
 from tests.parity import goldens
-from tests.parity.deformable_goldens import check_tokens, maps
+from tests.parity.deformable_goldens import check_tokens, compiled_once, maps
 from tests.parity.edpose_goldens import batch, edpose, noise, whole_config
 from tests.parity.goldens import Golden, assert_close, assert_same_indices, relative_l2
 from tests.parity.test_edpose_infer import compare_outputs, is_full
@@ -44,7 +44,7 @@ def gradients(golden: Golden, dtype: str):
     model = edpose(golden, dtype)
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
-    @jax.jit
+    @compiled_once
     def step(params, rest, maps, batch, noise):
         def loss(params, maps):
             return forward(nnx.merge(graphdef, params, rest, copy=True), maps, batch, noise)
