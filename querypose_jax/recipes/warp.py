@@ -172,6 +172,13 @@ def loss_mask(mask: np.ndarray) -> np.ndarray:
     return total > CELL_THRESHOLD * COUNTED * CELL_DENOMINATOR**2
 
 
+def warped_loss_mask(mask: np.ndarray | None, matrix: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
+    """bool [H/4, W/4] of a picture's mask uint8 [h, w]; without a mask, or where it leaves nothing out, all True."""
+    if mask is None or mask.min() == COUNTED:
+        return np.ones((canvas[0] // STRIDE, canvas[1] // STRIDE), bool)
+    return loss_mask(warp_mask(mask, matrix, canvas))
+
+
 def change_colours(picture: np.ndarray, colours: Colours) -> np.ndarray:
     """One sample's uint8 [H, W, 3] in grey, or with noise on hue, saturation and value (clipped, not wrapped)."""
     if colours.grey:

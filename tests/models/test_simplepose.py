@@ -218,14 +218,15 @@ def test_limbs_without_a_mirror_image_keep_their_own_offsets():
 def test_both_views_together_give_the_people_that_are_wanted():
     config, batch = small_config(), people_batch()
     views = maps_of(batch, config), maps_of(mirrored(batch), config)
-    model = SimplePose(config, nnx.Rngs(0))
-    model.network = lambda images: jax.tree.map(lambda *pair: jnp.concatenate(pair)[None], *views)
+    graphdef, state = nnx.split(SimplePose(config, nnx.Rngs(0)))
 
     @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
-    def run(batch):
+    def run(state, batch, views):
+        model = nnx.merge(graphdef, state)
+        model.network = lambda images: jax.tree.map(lambda *pair: jnp.concatenate(pair)[None], *views)
         return model.predict(batch, flip=True), model.predict(batch, Wanted(best=2, threshold=0.5), flip=True)
 
-    every, wanted = run(batch)
+    every, wanted = run(state, batch, views)
     assert every.valid.sum(1).tolist() == [2, 0, 3, 1]
     assert wanted.keypoints.shape == (4, 2, 17, 2)
     assert wanted.valid.sum(1).tolist() == [2, 0, 2, 1]

@@ -7,7 +7,17 @@ from PIL import Image
 from configs.simplepose import defaults
 from querypose_jax.recipes.affine import RECIPE, aim
 from querypose_jax.recipes.recipe import People
-from querypose_jax.recipes.warp import BORDER_COLOUR, DRAWS, Colours, change_colours, labelled_centre, nudge_joints
+from querypose_jax.recipes.warp import (
+    BORDER_COLOUR,
+    DRAWS,
+    Colours,
+    change_colours,
+    labelled_centre,
+    loss_mask,
+    nudge_joints,
+    warp_mask,
+    warped_loss_mask,
+)
 from querypose_jax.skeletons import COCO
 
 SIZES = np.array([[90, 120], [100, 64]])  # h, w
@@ -83,6 +93,16 @@ def test_the_middle_of_the_joints_goes_to_the_middle_of_the_canvas_but_for_the_s
     geometry = aim(RECIPE.draw_geometry(uniform, SIZES, data()), centre)
     there = np.einsum("sij,sj->si", geometry.matrix[:, :2, :2], centre) + geometry.matrix[:, :2, 2]
     np.testing.assert_allclose(there, np.tile([(160 - 1) / 2, (128 - 1) / 2], (2, 1)), atol=1e-9)
+
+
+def test_a_mask_that_leaves_nothing_out_is_what_warping_it_gives():
+    matrix, canvas = geometries()[0].matrix[0], (128, 160)
+    full = np.full((90, 120), 255, np.uint8)
+    assert np.array_equal(warped_loss_mask(full, matrix, canvas), loss_mask(warp_mask(full, matrix, canvas)))
+    assert np.array_equal(warped_loss_mask(None, matrix, canvas), np.ones((32, 40), bool))
+    full[20:60, 30:80] = 0
+    partly = warped_loss_mask(full, matrix, canvas)
+    assert 0 < partly.mean() < 1
 
 
 def test_colours_are_left_alone_made_grey_or_moved():
