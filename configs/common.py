@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
             recipe="",  # what happens to pictures and people on the way in: querypose | detr | affine, see recipes/
             # True: nobody whose polygons all have fewer than three points is trained on (COCO; recipe querypose)
             drop_degenerate_polygons=True,
-            keep_empty=False,  # True: training uses pictures without people too, as negatives
+            keep_empty=False,  # True: training uses pictures on which nobody is annotated too, as negatives
             skeleton="coco",  # coco | crowdpose | a group that describes one, see skeletons.described_skeleton
             batch_size=16,  # global, over all devices and hosts
             max_people=100,  # G: slots per picture; the largest people stay when a picture has more

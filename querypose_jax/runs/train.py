@@ -14,6 +14,7 @@ from querypose_jax.checkpoints.config_json import changes, check_same_run
 from querypose_jax.checkpoints.names import Names, check_same_names, check_start, saved_names
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
 from querypose_jax.devices import preemption
+from querypose_jax.devices.agreement import check_agreement
 from querypose_jax.devices.distributed import process_share
 from querypose_jax.devices.sharding import make_mesh
 from querypose_jax.planning.summary import data_summary, model_summary
@@ -32,6 +33,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
     shards = make_mesh(config.mesh).size
     split = open_split(config, config.data.train_split)
     names = Names(split.classes, split.skeleton.names)
+    check_agreement(config, split.fingerprint, newest_step(workdir))  # before a checkpoint is opened together
     started = check_names(config, workdir, names)
     if jax.process_index() == 0:
         print(model_summary(config))

@@ -9,6 +9,7 @@ from configs import custom_example
 from input_pipeline import check, loader
 from input_pipeline.skipping import NO_NUMBERS
 from querypose_jax.errors import UserError
+from querypose_jax.evaluation.coco import box_metrics
 from tests.insects import write_insects
 
 
@@ -95,6 +96,37 @@ def test_two_ids_of_one_name_that_both_have_annotations_are_one_class(config, ca
     assert len(split.annotations.label) == len(content["annotations"])
     assert "'categories' has 'beetle' with the ids 1, 3: one class, with the id 1" in capfd.readouterr().err
     assert kinds(config)["read otherwise than it is written"] is False
+
+
+def swap_ids(content) -> None:
+    """Exchanges the ids of the two classes: without `categories` in the configuration labels count by id."""
+    other = {3: 7, 7: 3}
+    for category in content["categories"]:
+        category["id"] = other[category["id"]]
+    for annotation in content["annotations"]:
+        annotation["category_id"] = other[annotation["category_id"]]
+
+
+def test_perfect_predictions_score_perfectly_whatever_the_order_of_the_classes_in_each_file(config):
+    config.data.custom.categories = ()
+    rewrite(config, swap_ids)
+    train = loader.open_split(config, "train")
+    val = loader.open_split(config, "val", train.classes)
+    truth = val.ground_truth()
+    assert train.classes == val.classes == ("beetle", "ant")
+    content = rewrite(config, lambda content: None)
+    name_of = {category["id"]: category["name"] for category in content["categories"]}
+    found = [  # a model's labels count the classes of its training
+        annotation
+        | dict(
+            category_id=truth["categories"][train.classes.index(name_of[annotation["category_id"]])]["id"], score=1.0
+        )
+        for annotation in content["annotations"]
+    ]
+    assert {a["category_id"] for a in truth["annotations"]} == {3, 7}
+    assert box_metrics(truth, found)["box/AP"] == 1
+    with pytest.raises(UserError, match="has the classes ant, beetle, the model is trained on ant, bee; name them"):
+        loader.open_split(config, "val", ("ant", "bee"))
 
 
 def test_one_id_of_two_classes_is_one_line(config):
