@@ -13,6 +13,7 @@ from flax import nnx
 from querypose_jax.backbones.backbone import normalise
 from querypose_jax.errors import UserError
 from querypose_jax.models.simplepose.params import KNOWINGLY_UNUSED
+from querypose_jax.skeletons import COCO, CROWDPOSE
 from querypose_jax.structures import Batch
 from querypose_jax.weights.official import from_official, to_official
 from tests.parity import goldens
@@ -139,6 +140,15 @@ def test_every_name_of_a_manifest_has_its_place_or_is_known_to_be_unused(path: P
     assert trained == set(manifest["shapes"]) - set(manifest["buffers"])
     assert all(KNOWINGLY_UNUSED.search(name) for name in manifest["counters"])
     assert sum(np.prod(ours[name]) for name in trained) == manifest["num_parameters"]
+
+
+@pytest.mark.parametrize("path", manifests())
+def test_directed_limbs_of_known_skeletons_are_those_of_the_release(path: Path):
+    theirs = json.loads(path.read_text())["config"]
+    known = [s for s in (COCO, CROWDPOSE) if list(s.names) == theirs["joints"]]
+    if not known:
+        pytest.skip("joints of neither COCO nor CrowdPose")
+    assert known[0].limbs == tuple(map(tuple, theirs["limbs"]))
 
 
 @pytest.mark.parametrize("path", manifests())
