@@ -45,6 +45,7 @@ def golden(request):
     return Golden(request.param)
 
 
+@goldens.float32_is_slow
 def test_encoder_and_selection_equal_reference(golden, dtype, record_property):
     config = golden.meta["config"]
     parts = filled(lambda: Parts(config, jnp.dtype(dtype)), part_names(config), golden, dtype)
