@@ -51,6 +51,8 @@ class OfficialWeights:
     released: tuple[Released, ...] = ()
     misfit: Callable[[Collection[str], Collection[str], Collection[str]], str | None] = lambda *names: None
     """(expected, missing, unexpected) names of a file that does not fit -> why, and the remedy, in one line."""
+    ports: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    """Another library that has a port of the whole model -> from its names to the released ones."""
     unapplied: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] = lambda state: {}
     """What is applied, under released names -> what a released state dict holds besides."""
 

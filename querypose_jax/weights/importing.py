@@ -19,7 +19,7 @@ from querypose_jax.models.family import OfficialWeights
 from querypose_jax.weights.formats import WeightsFile, read_weights
 from querypose_jax.weights.official import abstract, official_shapes, official_weights, to_state
 from querypose_jax.weights.report import MISSING, UNEXPECTED, Report, few, match
-from querypose_jax.weights.sources import TRUNK, architecture, is_whole, translate
+from querypose_jax.weights.sources import TRUNK, architecture, from_port, is_whole, translate
 
 REPORT = "import.json"
 
@@ -68,6 +68,8 @@ def fit(
     path: Path, file: WeightsFile, source: str, config: ConfigDict, allow: str | None
 ) -> tuple[nnx.State, Report, bool]:
     """The variables that the file fills, the report, and whether these are all variables of the model."""
+    renamed, source = from_port(file.tensors, source, config)
+    file = file._replace(tensors=renamed)
     variables, names = abstract(config)
     count = len(variables)
     if not is_whole(file.tensors, source, config, official_shapes(variables, names)):

@@ -69,7 +69,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("timm", "swin"): swin_of_timm,
     ("centernet", "hourglass"): as_it_is,
 }
-SOURCES = tuple(dict.fromkeys(source for source, _ in RULES))
+PORTS = ("mmpose",)  # have whole models of some families (`OfficialWeights.ports`)
+SOURCES = (*dict.fromkeys(source for source, _ in RULES), *PORTS)
 
 # Heads of other tasks, counters, constants; in the file's names.
 UNUSED = {
@@ -97,6 +98,25 @@ def rule_for(source: str, trunk: str, names: Collection[str]) -> Rule:
     if rule is swin_of_timm and any(name.startswith("layers.0.downsample.") for name in names):
         return as_it_is  # timm before 0.9, and Swin's authors
     return rule
+
+
+def from_port(tensors: dict[str, np.ndarray], source: str, config: ConfigDict) -> tuple[dict[str, np.ndarray], str]:
+    """Tensors of a file and whose names they have: the authors' where the file is another library's of the whole model.
+
+    Raises:
+        UserError: this library has no such model, or two names of the file mean the same.
+    """
+    if source not in PORTS:
+        return tensors, source
+    ports = family_of(config).weights.ports
+    if source not in ports:
+        raise UserError(f"--source={source} has no weights for config.model.name={config.model.name!r}")
+    renamed: dict[str, np.ndarray] = {}
+    for name, tensor in tensors.items():
+        if ports[source](name) in renamed:
+            raise UserError(f"two names of the file are both {ports[source](name)}; leave one of them out of the file")
+        renamed[ports[source](name)] = tensor
+    return renamed, "official"
 
 
 def is_whole(names: Collection[str], source: str, config: ConfigDict, expected: Collection[str]) -> bool:

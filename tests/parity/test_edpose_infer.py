@@ -40,8 +40,18 @@ def is_full(config: dict) -> bool:
     return config["width"] >= 256
 
 
+def infer_files() -> list:
+    """Every golden of inference; of the small ones the one without ties is enough for the fast tier."""
+    marked = []
+    for parameter in goldens.head_files("ed_infer", is_slow=is_full):
+        has_ties = goldens.metas().get(parameter.values[0], {}).get("ties", False)
+        marks = [*parameter.marks, *[pytest.mark.slow] * has_ties]
+        marked.append(pytest.param(*parameter.values, id=parameter.id, marks=marks))
+    return marked
+
+
 @goldens.float32_is_slow
-@pytest.mark.parametrize("path", goldens.head_files("ed_infer", is_slow=is_full))
+@pytest.mark.parametrize("path", infer_files())
 def test_inference_equals_reference(path, dtype, record_property):
     golden = Golden(path)
     config = golden.meta["config"]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from configs.edpose import coco_r50
 from querypose_jax.errors import UserError
 from querypose_jax.weights import sources
 from querypose_jax.weights.report import match
-from querypose_jax.weights.sources import TRUNK, architecture, translate
+from querypose_jax.weights.sources import TRUNK, architecture, from_port, translate
 from tests.weights.states import hollow, shapes, small_head
 
 TRUNKS = {
@@ -167,3 +168,18 @@ def test_models_of_the_libraries_fill_the_whole_trunk(source, name, trunk):
         norms if trunk.startswith("swin") else set()
     )
     assert len(report.interpolated) == (24 if "window12" in name else 0)
+
+
+def test_a_port_of_a_whole_model_gets_its_authors_names():
+    config = coco_r50.get_config()
+    tensors = {"head.memory_trans_fc.bias": np.zeros(3), "neck.convs.0.conv.bias": np.ones(3), "a.counter": np.zeros(1)}
+    renamed, source = from_port(tensors, "mmpose", config)
+    assert source == "official"
+    assert set(renamed) == {"transformer.enc_output.bias", "input_proj.0.0.bias", "a.counter"}
+    assert np.array_equal(renamed["input_proj.0.0.bias"], np.ones(3))
+    assert from_port(tensors, "torchvision", config) == (tensors, "torchvision")
+
+
+def test_a_family_without_a_port_says_so():
+    with pytest.raises(UserError, match="--source=mmpose has no weights for config.model.name='querypose'"):
+        from_port({}, "mmpose", config_of("resnet50"))

@@ -19,6 +19,8 @@ from querypose_jax.models.deformable.tokens import Tokens
 
 Attend = Callable[[Array, Array, Array], Array]
 """q, k, v of all heads -> what each query has seen; see attention.py."""
+Head = Callable[[Array], Array]
+"""Queries -> numbers, as `heads.MLP` gives them."""
 
 
 def on_maps(references: Float[Array, "B Q 4"], tokens: Tokens) -> Float[Array, "B Q L 4"]:
@@ -59,12 +61,12 @@ class DecoderLayer(nnx.Module):
         return self.ffn_norm(x + self.ffn(x))
 
 
-def move_boxes(head: MLP, x: Float[Array, "*B C"], boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:
+def move_boxes(head: Head, x: Float[Array, "*B C"], boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:
     """Boxes moved by what a head reads from their queries."""
     return jax.nn.sigmoid(head(x) + logit(boxes))
 
 
-def move_halves(head: MLP, x: Float[Array, "*B C"], halves: Float[Array, "*B 2"]) -> Float[Array, "*B 2"]:
+def move_halves(head: Head, x: Float[Array, "*B C"], halves: Float[Array, "*B 2"]) -> Float[Array, "*B 2"]:
     """The same of centres, or of sides, alone."""
     return jax.nn.sigmoid(head(x) + logit(halves))
 

@@ -89,9 +89,12 @@ class EDPose(DeformableModel):
         tokens, memory = self.encode(self.maps(batch, train, key), batch)
         if not train or key is None:
             return self.decode_queries(tokens, memory)
+        return self.decode_queries(tokens, memory, self.noisy_people(batch, self.draw(batch, key)))
+
+    def draw(self, batch: Batch, key: Key[Array, ""]) -> Noise:
+        """The noise of a training step."""
         people = jnp.asarray(batch.is_person).sum(-1)
-        noise = draw_noise(jax.random.fold_in(key, NOISE), people, self.config.denoising)
-        return self.decode_queries(tokens, memory, self.noisy_people(batch, noise))
+        return draw_noise(jax.random.fold_in(key, NOISE), people, self.config.denoising)
 
     def noisy_people(self, batch: Batch, noise: Noise) -> DenoisingQueries:
         """Denoising queries from given draws."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from querypose_jax.models.deformable import released as of_deformable
 from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED, canonical_trunk_names
+from querypose_jax.models.edpose import mmpose
 from querypose_jax.models.edpose.params import DECODER, official_names
 from querypose_jax.models.family import OfficialWeights, Released, Shapes
 
@@ -57,4 +58,5 @@ WEIGHTS = OfficialWeights(
     ),
     hyper_parameters=hyper_parameters,
     released=RELEASED,
+    ports={"mmpose": mmpose.official_name},
 )
