@@ -1,4 +1,4 @@
-"""Keypoint sets: names, left/right pairs, OKS sigmas, edges to draw, and the parts a pose decoder regresses."""
+"""Keypoint sets: names, left/right pairs, OKS sigmas, edges to draw, parts to regress and limbs to group by."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,8 @@ class Skeleton:
     """Bones to draw."""
     parts: tuple[tuple[str, tuple[int, ...]], ...]
     """(part name, keypoints in the order the part's head emits them), every keypoint in exactly one part."""
+    limbs: tuple[tuple[int, int], ...] = ()
+    """(from, to): directed pairs of joints by which bottom-up models join joints into people, in this order."""
 
     def __post_init__(self):
         indices = set(range(self.num_keypoints))
@@ -38,9 +40,10 @@ class Skeleton:
         paired = [j for pair in self.flip_pairs for j in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"skeleton {self.name}: a keypoint is in two flip pairs")
-        named = [j for pair in (*self.edges, *self.flip_pairs) for j in pair]
+        named = [j for pair in (*self.edges, *self.flip_pairs, *self.limbs) for j in pair]
         if not set(named) <= indices:
-            raise ValueError(f"skeleton {self.name}: edges or flip pairs name keypoints outside 0..{len(indices) - 1}")
+            outside = f"name keypoints outside 0..{len(indices) - 1}"
+            raise ValueError(f"skeleton {self.name}: edges, limbs or flip pairs {outside}")
         if sorted(j for _, joints in self.parts for j in joints) != sorted(indices):
             raise ValueError(f"skeleton {self.name}: parts must hold every keypoint exactly once")
 
@@ -55,6 +58,16 @@ class Skeleton:
         for left, right in self.flip_pairs:
             index[left], index[right] = right, left
         return tuple(index)
+
+    @cached_property
+    def flip_limbs(self) -> tuple[int | None, ...]:
+        """Limb i of the picture is limb flip_limbs[i] of the mirrored one; None where it has no such limb.
+
+        A limb that runs the other way in the mirror (left to right shoulder) has none: an offset tells where the end
+        is as seen from the start, not the reverse.
+        """
+        mirrored = [(self.flip_index[start], self.flip_index[end]) for start, end in self.limbs]
+        return tuple(self.limbs.index(limb) if limb in self.limbs else None for limb in mirrored)
 
     @cached_property
     def part_order(self) -> tuple[int, ...]:
@@ -90,6 +103,8 @@ COCO = Skeleton(
         ("left_leg", (13, 15)),
         ("right_leg", (14, 16)),
     ),
+    limbs=((0, 1), (0, 2), (1, 2), (1, 3), (2, 4), (5, 6), (4, 6), (3, 5), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11),
+           (6, 12), (11, 12), (11, 13), (13, 15), (12, 14), (14, 16)),
 )  # fmt: skip
 
 CROWDPOSE = Skeleton(
@@ -111,6 +126,8 @@ CROWDPOSE = Skeleton(
         ("left_leg", (8, 10)),
         ("right_leg", (9, 11)),
     ),
+    limbs=((12, 13), (13, 0), (13, 1), (0, 1), (6, 7), (0, 2), (2, 4), (1, 3), (3, 5), (0, 6), (1, 7), (6, 8), (8, 10),
+           (7, 9), (9, 11)),
 )  # fmt: skip
 
 ARMS_AND_LEGS = (
@@ -152,13 +169,14 @@ def described_skeleton(group: Mapping) -> Skeleton:
 
     Args:
         group: `names` of the K joints in the order of the annotation file, and, as wanted, `name`, `sigmas` (K
-            numbers), `flip_pairs` and `edges` (pairs of joints), `parts` (pairs of a part's name and its joints;
-            default: one part per joint). Joints that are in none of the flip_pairs are paired by their names.
+            numbers), `flip_pairs` and `edges` (pairs of joints), `limbs` (pairs from one joint to the next; default:
+            the edges), `parts` (pairs of a part's name and its joints; default: one part per joint). Joints that are in
+            none of the flip_pairs are paired by their names.
 
     Raises:
         UserError: an unknown key, a joint that `names` lacks, or numbers that do not fit.
     """
-    unknown = sorted(set(group) - {"name", "names", "sigmas", "flip_pairs", "edges", "parts"})
+    unknown = sorted(set(group) - {"name", "names", "sigmas", "flip_pairs", "edges", "parts", "limbs"})
     names = tuple(group.get("names", ()))
     if unknown or not names or len(set(names)) < len(names):
         problem = f"has the unknown key {unknown[0]!r}" if unknown else "needs names, one for each joint, all different"
@@ -188,6 +206,7 @@ def described_skeleton(group: Mapping) -> Skeleton:
             sigmas=tuple(group.get("sigmas", ()) or (DEFAULT_SIGMA,) * len(names)),
             edges=pairs("edges"),
             parts=tuple((part, joints("parts", called)) for part, called in parts),
+            limbs=pairs("limbs") or pairs("edges"),
         )
     except UserError:
         raise

@@ -60,6 +60,10 @@ class Batch:
     """Class index from 0."""
     is_person: Bool[AnyArray, "B G"]
     """True for real rows, False for padding; real rows come first."""
+    loss_mask: Bool[AnyArray, "B _ _"] | None = None
+    """Cells at stride 4 where losses count; None: all."""
+    person_scale: Float[AnyArray, "B G"] | None = None
+    """Square root of width x height of the annotated box, network pixels; None where the family does not need it."""
     budget: PeopleBudget | None = field(default=None, metadata={"static": True})
     """None: every slot of every picture may hold somebody."""
 

@@ -39,8 +39,9 @@ import launch  # noqa: E402
 from configs import synthetic_tiny  # noqa: E402
 from querypose_jax.devices.process import prepare_process  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
-from querypose_jax.inference.video import Frame, write_video  # noqa: E402
+from querypose_jax.inference.video import Frame  # noqa: E402
 from querypose_jax.inference.video_files import predict_video  # noqa: E402
+from querypose_jax.inference.video_writer import write_video  # noqa: E402
 from querypose_jax.memory import blocks_in_use, release_memory  # noqa: E402
 from querypose_jax.models.registry import build_model  # noqa: E402
 from querypose_jax.skeletons import get_skeleton  # noqa: E402

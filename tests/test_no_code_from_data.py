@@ -24,7 +24,7 @@ ALLOWED = {
     ("scripts/fuzz.py", "import pickle"): "writes the files that it then damages; reads none",
     ("querypose_jax/__init__.py", "import_module"): "names of its own table",
     ("querypose_jax/bench/__main__.py", "import_module"): "names of its own table",
-    ("querypose_jax/bench/peers/querypose.py", "import_module"): "two names of its own",
+    ("querypose_jax/bench/peers/torch_peer.py", "import_module"): "names of the peers' own files",
     ("querypose_jax/bench/peers/__init__.py", "import_module"): "the names of its own folder",
     ("querypose_jax/models/registry.py", "import_module"): "names of its own table",
     ("querypose_jax/configuration/check_keys.py", "import_module"): "the module that a family of the registry names",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from querypose_jax.pictures import PictureError, read_picture
+from querypose_jax.pictures import EXIF_ORIENTATION, PictureError, read_picture
 from querypose_jax.recipes.canvas import choose_canvas, place_on_canvas
 from querypose_jax.recipes.resize import resized_shape
 
@@ -18,19 +18,19 @@ LADDER = ((512, 864), (608, 800), (864, 512), (1344, 1344))
 
 
 def test_canvas_is_the_smallest_that_holds_the_picture():
-    assert choose_canvas(500, 790, LADDER) == (512, 864)
-    assert choose_canvas(513, 790, LADDER) == (608, 800)
-    assert choose_canvas(800, 500, LADDER) == (864, 512)
-    assert choose_canvas(1000, 1000, LADDER) == (1344, 1344)
+    assert choose_canvas(500, 790, LADDER, 32) == (512, 864)
+    assert choose_canvas(513, 790, LADDER, 32) == (608, 800)
+    assert choose_canvas(800, 500, LADDER, 32) == (864, 512)
+    assert choose_canvas(1000, 1000, LADDER, 32) == (1344, 1344)
 
 
 def test_canvas_beyond_the_ladder_is_the_next_multiple_of_32():
-    assert choose_canvas(1345, 100, LADDER) == (1376, 128)
-    assert choose_canvas(64, 33, ()) == (64, 64)
+    assert choose_canvas(1345, 100, LADDER, 32) == (1376, 128)
+    assert choose_canvas(64, 33, (), 32) == (64, 64)
 
 
 def test_exact_canvas_is_the_next_multiple_of_32_whatever_the_ladder_holds():
-    assert choose_canvas(500, 790, LADDER, exact=True) == (512, 800)
+    assert choose_canvas(500, 790, LADDER, 32, exact=True) == (512, 800)
 
 
 def test_a_picture_lies_at_the_top_left_and_the_rest_is_zero():
@@ -72,6 +72,26 @@ def test_a_palette_with_transparency_is_read_without_a_warning():
     picture.putpalette([10, 20, 30, 40, 50, 60])
     content = saved(picture, "PNG", transparency=b"\x80\xff")
     assert read_picture(content).getpixel((0, 0)) == (10, 20, 30)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_all_eight_exif_orientations_are_turned_as_pillow_does(turn):
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = turn
+    content = saved(Image.fromarray(RAMP.astype(np.uint8)[:5]), "PNG", exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(read_picture(content)), np.asarray(expected))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow's word on it
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_orientation_that_cannot_be_read_harms_no_pixel(kind, exif):
+    picture = Image.new("RGB", (16, 8), (10, 20, 30))
+    np.testing.assert_array_equal(
+        np.asarray(read_picture(saved(picture, kind, exif=exif))), np.asarray(read_picture(saved(picture, kind)))
+    )
 
 
 def huge_png(width: int, height: int) -> bytes:

@@ -85,3 +85,16 @@ def test_a_description_that_does_not_fit_together_is_one_line(changes, message):
     with pytest.raises(UserError, match=message) as error:
         get_skeleton(ConfigDict(FISH | changes))
     assert "\n" not in str(error.value)
+
+
+def test_limbs_are_described_or_else_the_edges():
+    assert get_skeleton(dict(FISH)).limbs == ((0, 3), (1, 2))
+    limbs = get_skeleton(dict(FISH) | dict(limbs=(("tail", "mouth"),))).limbs
+    assert limbs == ((3, 0),)
+    with pytest.raises(UserError, match="skeleton.limbs names the joint 'gill'"):
+        get_skeleton(dict(FISH) | dict(limbs=(("tail", "gill"),)))
+
+
+def test_a_limb_that_runs_the_other_way_in_the_mirror_has_no_mirror_image():
+    fish = get_skeleton(dict(FISH) | dict(limbs=(("mouth", "left_fin"), ("mouth", "right_fin"), *FISH["edges"])))
+    assert fish.flip_limbs == (1, 0, 2, None)

@@ -17,7 +17,8 @@ from ml_collections import ConfigDict
 from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.bench.options import Options
-from querypose_jax.bench.peers.querypose import import_peer
+from querypose_jax.bench.peers.querypose import FILES, use_kernel_of_torchvision
+from querypose_jax.bench.peers.torch_peer import TorchPeer, peer_code, why_no_peer
 from querypose_jax.bench.timing import Times, ratio, table, take_turns
 
 CASES = {"7x7, P2..P5": (7, PYRAMID_STRIDES), "14x14, P2": (14, PYRAMID_STRIDES[:1])}
@@ -72,12 +73,12 @@ def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
 
 def theirs(pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
     """torchvision's kernel on each box's own level where it is installed, else the peer's plain PyTorch."""
-    peer = import_peer()
-    if isinstance(peer, str):
+    if why_no_peer(*FILES):
         return {}
-    torch, head, device = peer.torch, peer.head, peer.device
+    peer, head = TorchPeer({}), peer_code(*FILES)[0]
+    torch, device = peer.torch, peer.device
     kind = torch.bfloat16 if pyramid[0].dtype == jnp.bfloat16 else torch.float32
-    peer.use_kernel_of_torchvision()
+    use_kernel_of_torchvision(head)
     levels = [
         torch.tensor(np.asarray(level, np.float32), device=device, dtype=kind).permute(0, 3, 1, 2).contiguous()
         for level in pyramid

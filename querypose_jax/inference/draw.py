@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.skeletons import Skeleton
 
 # Blue and orange stay apart for colour-blind eyes too; the middle is neither.
@@ -53,7 +54,11 @@ def draw_poses(
         skeleton: edges, and names that start with left_ or right_.
         spread: scale of the error of x and y; a joint gets an ellipse where ELLIPSE_SCALE of it is wider than its dot.
         labels: what stands at the boxes; None stands for the scores.
+
+    Raises:
+        UserError: the threshold is no number from 0 to 1.
     """
+    threshold = checked_threshold(threshold)
     factor = SUPERSAMPLING if picture.width * picture.height <= SUPERSAMPLED_PIXELS else 1
     layer = Image.new("RGBA", (picture.width * factor, picture.height * factor), (0, 0, 0, 0))
     brush = ImageDraw.Draw(layer)

@@ -53,7 +53,13 @@ class Exported:
         return self.predict([picture], threshold)[0]
 
     def predict(self, pictures: Sequence[np.ndarray], threshold: float = 0.3) -> list[dict[str, np.ndarray]]:
-        """The people on each picture. Pictures that share a canvas go through together, in the exported batch sizes."""
+        """The people on each picture. Pictures that share a canvas go through together, in the exported batch sizes.
+
+        Raises:
+            ValueError: a picture that is none or fits on no canvas, or a threshold that is no number from 0 to 1.
+        """
+        if isinstance(threshold, str | bool) or threshold is None or not 0 <= threshold <= 1:
+            raise ValueError(f"threshold {threshold!r}: must be a number from 0 to 1")
         found: list[dict[str, np.ndarray]] = [{} for _ in pictures]
         by_canvas: dict[tuple[int, int], list[int]] = {}
         for i, picture in enumerate(pictures):

@@ -15,8 +15,9 @@ from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.panels import below_each_other, enlarge, heat, side_by_side
 from querypose_jax.inference.prediction import Prediction
-from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
+from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
 from querypose_jax.models.family import Explanation
 from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
@@ -39,8 +40,9 @@ def explain_picture(predictor: Predictor, source: PictureSource, threshold: floa
 
     Raises:
         PictureError: the picture cannot be read.
-        UserError: the model's family offers no such look.
+        UserError: the model's family offers no such look, or the threshold is none.
     """
+    threshold = checked_threshold(threshold)
     name, picture = open_picture(source)
     config = predictor.config
     explain = family_of(config).explain

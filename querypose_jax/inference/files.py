@@ -1,15 +1,24 @@
 """Prediction from files to files: drawn pictures and one JSON."""
 
-from collections.abc import Sequence
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
-from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
-from querypose_jax.inference.sources import is_many, list_pictures
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.progress import JSON, Progress, file_state
+from querypose_jax.inference.sources import is_many, left_out, list_pictures
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.unfinished import part_of, telling
 from querypose_jax.pictures import PictureError, write_jpeg
+
+NAME = "predictions.json"
+UNFINISHED = part_of(Path(NAME)).with_suffix(".jsonl")
 
 
 def predict_files(
@@ -18,46 +27,112 @@ def predict_files(
     """Writes `output`/NAME.jpg with the poses drawn for each picture, and `output`/predictions.json.
 
     predictions.json is a list in the COCO results format; each person also carries `file_name` (the picture's path)
-    and `image_id` counts the pictures of the input from 1. It is written last. Of several pictures, one that cannot
-    be read costs a line on the terminal and is left out.
+    and `image_id` counts the pictures of the input from 1; one that is named twice is two pictures. Until it is
+    written, last, predictions.part.jsonl holds a line per finished picture (`file_name`, `people`, and what tells
+    that the file is still the same); the same call goes on from there. Of several pictures, one that cannot be read
+    costs a line on the terminal and is left out.
 
     Args:
-        input: a picture, a folder of pictures or a glob.
+        input: a picture, a folder of pictures, a glob or a text file with a path per line.
         output: a folder, made if needed; not the one the pictures are in.
         threshold: smallest score of a reported person.
         progress: shows a bar.
 
     Returns:
-        The number of pictures predicted.
+        The number of pictures predicted, also by an earlier, unfinished call.
 
     Raises:
-        UserError: nothing to read, no picture could be read, or the output would overwrite the input.
+        UserError: nothing to read, no picture could be read, the output would overwrite the input, or holds the
+            unfinished work of another command.
     """
+    threshold = checked_threshold(threshold)
     paths, folder = list_pictures(input), Path(output)
     _check_output(folder, paths)
-    names = dict(zip(map(str, paths), output_names(paths), strict=True))
-    image_ids = {str(path): i for i, path in enumerate(paths, start=1)}
-    failed: list[PictureError] = []
-
-    results = []
-    with tqdm(total=len(paths), unit="picture", disable=not progress) as bar:
+    command = {"input": input, "threshold": threshold, "model": predictor.fingerprint}
+    progressed = Progress(folder / UNFINISHED, command)
+    pictures = _Pictures(paths, folder, progressed)
+    with (
+        closing(progressed),
+        telling(pictures.kept),
+        tqdm(total=len(paths), initial=len(pictures.people), unit="picture", disable=not progress) as bar,
+    ):
+        if pictures.people:
+            bar.write(pictures.kept())
+        if os.path.isdir(input) and (others := left_out(input)):
+            bar.write(others)
 
         def skip(error: PictureError) -> None:
-            failed.append(error)
+            pictures.skip()
             bar.write(f"skipped: {error}")
             bar.update()
 
-        on_error = skip if is_many(input) else None
-        for prediction in predictor.stream(paths, threshold, on_error):
-            write_jpeg(folder / names[prediction.name], prediction.draw())
-            people = prediction.to_coco(image_ids[prediction.name])
-            results += [{"file_name": prediction.name} | person for person in people]
+        for prediction in predictor.stream(pictures.remaining(), threshold, skip if is_many(input) else None):
+            drawn, entry = pictures.next()
+            write_jpeg(folder / drawn, prediction.draw())
+            pictures.add(entry | {"people": prediction.to_coco()})
             bar.update()
+        if not pictures.people:
+            raise UserError(f"{input}: none of the {len(paths)} pictures could be read")
+        write_json(folder / NAME, pictures.results())
+    progressed.remove()
+    return len(pictures.people)
 
-    if len(failed) == len(paths):
-        raise UserError(f"{input}: none of the {len(paths)} pictures could be read")
-    write_json(folder / "predictions.json", results)
-    return len(paths) - len(failed)
+
+class _Pictures:
+    """The pictures of one command by their place: which are done, under way, and to come."""
+
+    def __init__(self, paths: Sequence[Path], folder: Path, progress: Progress):
+        self.paths, self.names, self.folder, self.progress = paths, output_names(paths), folder, progress
+        self.waiting: deque[tuple[int, JSON]] = deque()  # read, and not predicted yet
+        earlier = {_key(entry): entry["people"] for entry in progress.earlier}
+        found = {i: earlier.get(_key(self._entry(i))) for i in range(len(paths))} if earlier else {}
+        self.people = {i: people for i, people in found.items() if people is not None and self._is_drawn(i)}
+
+    def remaining(self) -> Iterator[Path]:
+        """The pictures that are not done, each noted as under way when it is handed out."""
+        for i in [i for i in range(len(self.paths)) if i not in self.people]:
+            self.waiting.append((i, self._entry(i)))
+            yield self.paths[i]
+
+    def skip(self) -> None:
+        """The picture that was handed out last cannot be read."""
+        self.waiting.pop()
+
+    def next(self) -> tuple[str, JSON]:
+        """The picture that was handed out first and is not done: the name of its drawing and what is noted of it."""
+        place, entry = self.waiting[0]
+        return self.names[place], entry
+
+    def add(self, entry: JSON) -> None:
+        """This picture is done; its line is on disk when this returns."""
+        self.progress.add(entry)
+        place, _ = self.waiting.popleft()
+        self.people[place] = entry["people"]
+
+    def kept(self) -> str:
+        """What of the command is done, in words; "" where nothing is."""
+        if not self.people:
+            return ""
+        done = f"{len(self.people)} of {len(self.paths)} pictures are done ({self.progress.path})"
+        return f"{done}; the same command goes on with the rest"
+
+    def results(self) -> list[JSON]:
+        """COCO results of all pictures, in their order."""
+        return [
+            {"file_name": str(self.paths[i])} | person | {"image_id": i + 1}
+            for i, people in sorted(self.people.items())
+            for person in people
+        ]
+
+    def _entry(self, place: int) -> JSON:
+        return file_state(self.paths[place]) | {"drawn": self.names[place]}
+
+    def _is_drawn(self, place: int) -> bool:
+        return (self.folder / self.names[place]).is_file()
+
+
+def _key(entry: JSON) -> tuple:
+    return tuple(entry.get(name) for name in ("file_name", "size", "changed", "drawn"))
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
@@ -79,5 +154,6 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 def _check_output(folder: Path, paths: Sequence[Path]) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: this is a file; name a folder for the output")
-    if folder.resolve() in {path.resolve().parent for path in paths}:
+    folders = {os.path.realpath(path.parent) for path in paths}  # of links to pictures, and of the pictures
+    if os.path.realpath(folder) in folders | {os.path.dirname(os.path.realpath(path)) for path in paths}:
         raise UserError(f"{folder}: the pictures are in this folder; name another one for the output")

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from querypose_jax.inference.fitting import fit_prediction
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.video import Frame, Video
 
@@ -12,6 +13,9 @@ def predict_frames(
     stream: Callable[[Iterator[Any], float], Iterator[Prediction]], video: Video, threshold: float, track: bool = False
 ) -> Iterator[tuple[Frame, Prediction]]:
     """Each frame with its people, lazily; memory holds a few batches.
+
+    A film may change its size midway. People are found in a frame's own pixels; picture and people are then fitted
+    into the size of the first frame, see `fit_prediction`, so that all coordinates of a film are of one kind.
 
     Args:
         stream: (pictures, threshold) -> their predictions, in order, as `Predictor.stream`.
@@ -26,12 +30,14 @@ def predict_frames(
             waiting.append(frame)
             yield frame.picture
 
-    tracker = None
+    tracker, size = None, None
     if track:
         from querypose_jax.inference.tracking import Tracker  # imports an optional package
 
         tracker = Tracker(video.rate, threshold)
     for prediction in stream(pictures(), threshold):
+        size = size or prediction.picture.size
+        prediction = fit_prediction(prediction, size)
         if tracker:
             prediction = prediction.with_tracks(tracker.update(prediction))
-        yield waiting.popleft(), prediction
+        yield waiting.popleft()._replace(picture=prediction.picture), prediction

@@ -1,11 +1,24 @@
 """What `--mode=predict` does with its --input: pictures or videos, one or many."""
 
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
 from querypose_jax.errors import UserError
 from querypose_jax.inference.files import output_names, predict_files
-from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
-from querypose_jax.inference.sources import list_pictures
-from querypose_jax.inference.video import is_camera, is_video
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.progress import Progress, file_state
+from querypose_jax.inference.sources import SUFFIXES, files_in, list_pictures
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.unfinished import telling
+from querypose_jax.inference.video import SUFFIXES as VIDEO_SUFFIXES
+from querypose_jax.inference.video import VideoError, is_camera, is_video
 from querypose_jax.inference.video_files import predict_video
+
+UNFINISHED = "videos.part.jsonl"
 
 
 def predict_input(
@@ -15,32 +28,81 @@ def predict_input(
 
     Args:
         input: a picture, a folder of pictures, a glob, a text file with a path per line, a video, or the number of a
-            camera; a glob or a text file names pictures or videos.
+            camera; a glob or a text file names pictures or videos, and a folder without pictures may hold videos.
         output: a folder, made if needed; see `predict_files` and `predict_video` for what it gets.
         threshold: smallest score of a reported person.
         track: gives people numbers that last over the frames of a video.
 
     Raises:
-        UserError: nothing to read, pictures and videos mixed, or the output would overwrite the input.
+        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input or holds the
+            unfinished work of another command.
     """
+    threshold = checked_threshold(threshold)
     if is_camera(input):
         return f"{predict_video(predictor, input, output, threshold, track)} frames of the camera are in {output}"
-    paths = list_pictures(input)
+    paths = _named_by(input)
     videos = [path for path in paths if is_video(path)]
     if not videos:
         count = predict_files(predictor, input, output, threshold)
         return f"{counted(count, 'picture')} with poses and predictions.json are in {output}"
     if len(videos) < len(paths):
         raise UserError(f"{input}: names pictures and videos; predict them one after the other")
-    names = [name.removesuffix(".jpg") for name in output_names(videos)]
-    frames = [
-        predict_video(predictor, str(path), output, threshold, track, name)
-        for path, name in zip(videos, names, strict=True)
-    ]
-    films = f"{counted(len(videos), 'video')} with poses ({counted(sum(frames), 'frame')})"
+    if len(videos) == 1:
+        frames = [predict_video(predictor, str(videos[0]), output, threshold, track)]
+    else:
+        frames = predict_videos(predictor, videos, input, output, threshold, track)
+    films = f"{counted(len(frames), 'video')} with poses ({counted(sum(frames), 'frame')})"
     return f"{films} and JSON Lines are in {output}"
+
+
+def predict_videos(
+    predictor: Predictor, videos: Sequence[Path], input: str, output: str, threshold: float, track: bool
+) -> list[int]:
+    """Several videos one after the other, see `predict_video`; what is done already is not done again.
+
+    A video that cannot be read costs a line on the terminal and is left out. OUTPUT/videos.part.jsonl names those
+    that are done, until all are.
+
+    Returns:
+        The number of frames of each video that was predicted, also by an earlier, unfinished call.
+
+    Raises:
+        UserError: none could be read, the output cannot be written or holds the unfinished work of another command.
+    """
+    folder, names = Path(output), [name.removesuffix(".jpg") for name in output_names(videos)]
+    command = {"input": input, "threshold": threshold, "track": track, "model": predictor.fingerprint}
+    progress = Progress(folder / UNFINISHED, command)
+    frames: list[int] = []
+
+    def kept() -> str:
+        done = f"{len(frames)} of {len(videos)} videos are done"
+        return f"{done}; the same command goes on with the rest" if frames else ""
+
+    with closing(progress), telling(kept):
+        for path, name in zip(videos, names, strict=True):
+            entry = file_state(path) | {"name": name}
+            earlier = [found["frames"] for found in progress.earlier if entry.items() <= found.items()]
+            if earlier and (folder / f"{name}.mp4").is_file() and (folder / f"{name}.jsonl").is_file():
+                frames.append(earlier[0])
+                continue
+            try:
+                frames.append(predict_video(predictor, str(path), output, threshold, track, name))
+            except VideoError as error:
+                tqdm.write(f"skipped: {error}")
+            else:
+                progress.add(entry | {"frames": frames[-1]})
+    if not frames:
+        raise UserError(f"{input}: none of the {len(videos)} videos could be read")
+    progress.remove()
+    return frames
 
 
 def counted(count: int, noun: str) -> str:
     """1 picture, 2 pictures."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _named_by(input: str) -> list[Path]:
+    if os.path.isdir(input) and not files_in(input, SUFFIXES):
+        return files_in(input, VIDEO_SUFFIXES) or list_pictures(input)
+    return list_pictures(input)

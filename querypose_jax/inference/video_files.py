@@ -1,17 +1,22 @@
 """Prediction from a video to a video with poses and to JSON Lines."""
 
 import json
+import os
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
-from querypose_jax.files import whole_file
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.prediction import Prediction
-from querypose_jax.inference.predictor import DEFAULT_THRESHOLD, Predictor
-from querypose_jax.inference.video import Frame, is_camera, open_video, write_video
+from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.unfinished import part_of, telling
+from querypose_jax.inference.video import Frame, VideoError, is_camera, open_video
+from querypose_jax.inference.video_writer import VideoWriter
 
 
 def predict_video(
@@ -26,12 +31,13 @@ def predict_video(
     """Writes `output`/NAME.mp4 with the poses drawn, frame by frame at the times of the source, and a JSON Lines file.
 
     `output`/NAME.jsonl holds a line per frame: `frame` (from 0), `seconds`, and `people` in the COCO results format
-    without image ids, each with a `track` where people are followed. A camera runs until interrupted (control-C),
-    which ends both files properly. The sound is left out.
+    without image ids, each with a `track` where people are followed; all in pixels of the first frame's size. A camera
+    runs until interrupted (control-C), which ends both files properly. The sound is left out. Until the last frame the
+    files are NAME.part.mp4 and NAME.part.jsonl, and they stay where something fails on the way.
 
     Args:
         source: path of a video, or the number of a camera.
-        output: a folder, made if needed.
+        output: a folder, made if needed; not the one the video is in.
         threshold: smallest score of a reported person.
         track: gives people numbers that last over frames; needs the package trackers.
         name: NAME; None stands for that of the source without its suffix.
@@ -41,33 +47,70 @@ def predict_video(
         The number of frames.
 
     Raises:
-        UserError: the video cannot be read, a package is missing, or the output would overwrite the input.
+        UserError: the video cannot be read (to its end), a package is missing, the files cannot be written, or the
+            output would overwrite the input.
     """
-    camera = is_camera(source)
+    camera, threshold = is_camera(source), checked_threshold(threshold)
     name = name or (f"camera_{source}" if camera else Path(str(source)).stem)
-    film, lines = Path(output) / f"{name}.mp4", Path(output) / f"{name}.jsonl"
-    if not camera and film.resolve() == Path(str(source)).resolve():
+    if not camera and Path(output).resolve() == Path(str(source)).resolve().parent:
         raise UserError(f"{output}: the video is in this folder; name another one for the output")
-    count = 0
-    with (
-        open_video(source) as video,
-        whole_file(lines) as temporary,
-        temporary.open("w", encoding="utf-8") as file,
-        write_video(film, video.rate) as writer,
-        tqdm(total=video.num_frames, unit="frame", disable=not progress) as bar,
-    ):
-        try:
-            for frame, prediction in predict_frames(predictor.stream, video, threshold, track):
-                writer.write(frame._replace(picture=prediction.draw()))
-                file.write(json.dumps(_line(frame, prediction)) + "\n")
-                count += 1
-                bar.update()
-        except KeyboardInterrupt:
-            if not camera:
-                raise
-        if not count:
-            raise UserError(f"{source}: holds no frame that can be read")
-    return count
+    with open_video(source) as video, tqdm(total=video.num_frames, unit="frame", disable=not progress) as bar:
+        files = FilmAndLines(Path(output) / f"{name}.mp4", Path(output) / f"{name}.jsonl", video.rate)
+        with telling(files.keep):
+            try:
+                for frame, prediction in predict_frames(predictor.stream, video, threshold, track):
+                    files.write(frame, prediction)
+                    bar.update()
+            except KeyboardInterrupt:
+                if not camera:
+                    raise
+            if not files.count:
+                raise VideoError(f"{source}: holds no frame that can be read")
+            files.finish()
+    return files.count
+
+
+class FilmAndLines:
+    """The two files of a video, which begin with the first frame and have their names once they are whole."""
+
+    def __init__(self, film: Path, lines: Path, rate: Fraction):
+        self.film, self.lines, self.rate = film, lines, rate
+        self.count, self.seconds = 0, 0.0  # frames written, and the time of the last one
+        self._writer: Any = None
+        self._file: Any = None
+
+    def write(self, frame: Frame, prediction: Prediction) -> None:
+        """One frame more; its line is on disk when this returns."""
+        if self._file is None:
+            self.film.parent.mkdir(parents=True, exist_ok=True)
+            self._file = part_of(self.lines).open("w", encoding="utf-8")
+            self._writer = VideoWriter(part_of(self.film), self.rate)
+        self._writer.write(frame._replace(picture=prediction.draw()))
+        self._file.write(json.dumps(_line(frame, prediction)) + "\n")
+        self._file.flush()
+        self.count, self.seconds = self.count + 1, frame.seconds
+
+    def finish(self) -> None:
+        """Closes both and gives them their names."""
+        self._writer.close()
+        self._file.close()
+        for path in (self.film, self.lines):
+            os.replace(part_of(path), path)
+
+    def keep(self) -> str:
+        """After a failure: closes what there is, as far as that is possible, and says what it is."""
+        for half in (self._writer, self._file):
+            with suppress(UserError, OSError):
+                if half is not None:
+                    half.close()
+        film, lines = part_of(self.film), part_of(self.lines)
+        if not self.count and self._file is not None:
+            film.unlink(missing_ok=True)
+            lines.unlink(missing_ok=True)
+        if not self.count:
+            return ""
+        first = f"the first {self.count} frames ({self.seconds:.1f} s) are in {film} and {lines.name}"
+        return f"{first}; the same command begins this video anew"
 
 
 def _line(frame: Frame, prediction: Prediction) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from querypose_jax.errors import UserError
 from querypose_jax.models.base import PoseModel
 from querypose_jax.models.family import Family
 
-HOMES = {name: f"querypose_jax.models.{name}.family" for name in ("querypose", "grouppose")}  # each with a FAMILY
+FOLDERS = ("querypose", "edpose", "grouppose", "simplepose")
+HOMES = {name: f"querypose_jax.models.{name}.family" for name in FOLDERS}  # each with a FAMILY
 _registered: dict[str, Family] = {}
 
 

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from querypose_jax.inference.predict_input import predict_input
 from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.threshold import checked_threshold
 
 
 def predict(
@@ -19,4 +20,5 @@ def predict(
     track: bool,
 ) -> str:
     """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
+    threshold = checked_threshold(threshold)  # before a checkpoint is read
     return predict_input(Predictor.from_checkpoint(workdir, step, config, raw=raw), source, output, threshold, track)

@@ -67,6 +67,7 @@ RULES: dict[tuple[str, str], Rule] = {
     ("timm", "resnet"): resnet_of_torchvision,
     ("torchvision", "swin"): swin_of_torchvision,
     ("timm", "swin"): swin_of_timm,
+    ("centernet", "hourglass"): as_it_is,
 }
 SOURCES = tuple(dict.fromkeys(source for source, _ in RULES))
 
@@ -75,6 +76,7 @@ UNUSED = {
     "resnet": re.compile(r"^(stem\.)?fc\.|\.num_batches_tracked$"),
     "hrnet": re.compile(r"^(final_layer|incre_modules|downsamp_modules|classifier)\.|\.num_batches_tracked$"),
     "swin": re.compile(r"^(norm|head)\.|\.attn_mask$|\.relative_position_index$"),
+    "hourglass": re.compile(r"^(hm|wh|hps|reg|hm_hp|hp_offset)\.|\.num_batches_tracked$"),
 }
 NOTHING = re.compile(r"(?!)")
 STAGE_NORMS = re.compile(r"^backbone\.bottom_up\.norm[0-3]\.")  # of detection; classifiers have one norm at the end

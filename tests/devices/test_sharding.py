@@ -23,7 +23,7 @@ def mesh_error(data: int, fsdp: int, devices: int, processes: int = 1) -> str:
 def test_a_mesh_that_does_not_fit_the_devices_is_one_line():
     available = jax.device_count()
     with pytest.raises(UserError, match=rf"mesh.data=4096, but there are {available} devices"):
-        sharding.make_mesh(ConfigDict({"data": 4096}))
+        sharding.make_mesh(ConfigDict({"data": 4096, "fsdp": 1}))
     assert "mesh.fsdp=3 does not divide the 8 devices; use one of 1, 2, 4, 8" in mesh_error(-1, 3, devices=8)
     assert "mesh.data=4 and mesh.fsdp=4, but there are 8 devices" in mesh_error(4, 4, devices=8)
     assert "mesh.fsdp=0" in mesh_error(-1, 0, devices=8)
@@ -40,7 +40,7 @@ def test_a_batch_that_does_not_split_names_the_divisors():
 
 
 def test_a_batch_keeps_values_and_packing_and_is_split_over_both_axes():
-    mesh = sharding.make_mesh(ConfigDict({"data": 1}))
+    mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}))
     batch = next(fake_batches()(0))
     placed = sharding.put_batch(batch, mesh)
     assert placed.budget == batch.budget

@@ -13,7 +13,7 @@ from tests.evaluation.test_runner import IDS, batch_of, batches, perfect, truth
 
 
 def test_poses_are_gathered_with_the_ids_of_their_pictures():
-    mesh = make_mesh(ConfigDict({"data": 1}))
+    mesh = make_mesh(ConfigDict({"data": 1, "fsdp": 1}))
     batch = batch_of(IDS)
     expected = perfect(batch)
     find = gather.gathering(lambda placed: jax.tree.map(jax.numpy.asarray, expected), mesh)

@@ -47,6 +47,6 @@ def _extent(hit):
 
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
-    data = dict(eval_short_side=64, longest_side=128, canvases=((64, 96), (96, 64), (128, 128)))
+    data = dict(recipe="querypose", eval_short_side=64, longest_side=128, canvases=((64, 96), (96, 64), (128, 128)))
     config = ConfigDict(dict(data=data, eval=dict(batch_size=2, canvas="ladder")))
     return Predictor(config, *nnx.split(RedRectangle()), COCO)

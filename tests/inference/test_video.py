@@ -11,8 +11,9 @@ from PIL import Image
 from querypose_jax.errors import UserError
 from querypose_jax.inference.predict_input import predict_input
 from querypose_jax.inference.tracking import NO_TRACK
-from querypose_jax.inference.video import Frame, is_video, open_video, write_video
+from querypose_jax.inference.video import Frame, is_video, open_video
 from querypose_jax.inference.video_files import predict_video
+from querypose_jax.inference.video_writer import write_video
 
 av = pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
 
@@ -101,7 +102,11 @@ def test_bad_videos_are_one_line_and_leave_nothing(predictor, film, tmp_path):
     content = film.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(content[: len(content) // 2])
     (tmp_path / "red.mp4").write_bytes(content)
+    (tmp_path / "empty.mts").write_bytes(b"")
+    (tmp_path / "short.ts").write_bytes((b"G" + bytes(187)) * 20)
     cases = {
+        "empty.mts": "cannot be opened as a video",
+        "short.ts": "cannot be opened as a video",
         "broken.mp4": "cannot be opened as a video",
         "cut.mp4": "cannot be",
         "nowhere.mp4": "cannot be opened as a video",

@@ -62,7 +62,7 @@ if __name__ == "__main__":
     program = PROGRAMS[sys.argv[1]]
     results = {}
     for devices in (1, 2):
-        mesh = sharding.make_mesh(ConfigDict({"data": devices}))
+        mesh = sharding.make_mesh(ConfigDict({"data": devices, "fsdp": 1}))
         with jax.set_mesh(mesh):
             results |= {f"{devices}/{name}": value for name, value in program(mesh).items()}
     np.savez(Path(sys.argv[2]), **results)

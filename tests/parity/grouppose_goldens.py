@@ -2,15 +2,14 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
 from configs.grouppose import defaults
+from querypose_jax.models.deformable.names import trunk_names
 from querypose_jax.models.grouppose.model import GroupPose
-from querypose_jax.models.grouppose.params import head_names, trunk_names
-from querypose_jax.skeletons import SKELETONS
-from tests.parity.deformable_goldens import filled
+from querypose_jax.models.grouppose.params import head_names
+from tests.parity.deformable_goldens import backbone_keys, filled, skeleton_of, with_maps_given
 from tests.parity.goldens import Golden
 
 # The goldens' names of hyper-parameters -> ours.
@@ -28,14 +27,6 @@ MODEL_KEYS = {
     "faithful_aux": "faithful_aux",
 }
 LOSS_KEYS = {"alpha": "focal_alpha", "w_class": "class_weight", "w_keypoints": "keypoint_weight", "w_oks": "oks_weight"}
-SWINS = {"swin_T_224_1k": ("T", 7), "swin_B_384_22k": ("B", 12), "swin_L_384_22k": ("L", 12)}
-
-
-class MapsGiven(nnx.Module):
-    """Stands for a backbone whose maps a golden generates."""
-
-    def __init__(self, channels: dict[int, int]):
-        self.channels = channels
 
 
 def whole_config(theirs: dict, dtype: str) -> ConfigDict:
@@ -48,20 +39,8 @@ def whole_config(theirs: dict, dtype: str) -> ConfigDict:
     for key, ours in LOSS_KEYS.items():
         config.model.loss[ours] = theirs[key]
     config.data.skeleton = skeleton_of(theirs["joints"])
-    backbone = dict(stages=tuple(theirs["stages"]))
-    if theirs["backbone"] in SWINS:
-        size, window = SWINS[theirs["backbone"]]
-        backbone |= dict(name="swin", size=size, window=window)
-    elif theirs["backbone"]:
-        backbone |= dict(name="resnet", depth=int(theirs["backbone"].removeprefix("resnet")))
-    config.model.backbone.update(backbone)
+    config.model.backbone.update(backbone_keys(theirs["backbone"], theirs["stages"]))
     return config
-
-
-def skeleton_of(joints: int) -> str | dict:
-    """A skeleton with so many joints: a data set's, whose sigmas the losses have, or one without a name."""
-    known = [name for name in ("coco", "crowdpose") if SKELETONS[name].num_keypoints == joints]
-    return known[0] if known else dict(names=[f"joint_{j}" for j in range(joints)])
 
 
 def grouppose(golden: Golden, dtype: str) -> GroupPose:
@@ -76,12 +55,7 @@ def grouppose(golden: Golden, dtype: str) -> GroupPose:
 
 def build(config: ConfigDict, channels: list[int]) -> GroupPose:
     """A model whose projection reads maps of these channels, or, where there are none, those of its backbone."""
-    if not channels:
-        return GroupPose(config, nnx.Rngs(0))
-    with pytest.MonkeyPatch.context() as patch:
-        stand_in = MapsGiven(dict(zip(config.model.backbone.stages, channels, strict=True)))
-        patch.setattr("querypose_jax.models.grouppose.model.build_trunk", lambda *args, **kwargs: stand_in)
-        return GroupPose(config, nnx.Rngs(0))
+    return with_maps_given(lambda: GroupPose(config, nnx.Rngs(0)), config, channels)
 
 
 def by_key(outputs) -> dict[str, np.ndarray]:

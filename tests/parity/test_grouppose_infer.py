@@ -1,17 +1,10 @@
 """Inference of Group Pose equals the reference, from the maps or pixels to the poses in original pixels."""
 
-import dataclasses
-
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
-from querypose_jax.backbones.backbone import normalise
-from querypose_jax.recipes.canvas import place_on_canvas
 from tests.parity import goldens
-from tests.parity.deformable_goldens import batch, maps
+from tests.parity.deformable_goldens import batch, check_tokens, inputs, network, without_backbone
 from tests.parity.goldens import Golden, assert_close
 from tests.parity.grouppose_goldens import by_key, grouppose
 
@@ -41,40 +34,12 @@ def is_full(config: dict) -> bool:
     return config["width"] >= 256
 
 
-def network(model: nnx.Module):
-    """(state, program): maps and batch -> memory, outputs, poses."""
-    graphdef, state = nnx.split(model)
-
-    @jax.jit
-    def run(state, maps, batch):
-        model = nnx.merge(graphdef, state)
-        tokens, memory = model.encode(maps, batch)
-        outputs = model.decode_queries(tokens, memory)
-        return memory, outputs, model.decode(outputs, batch)
-
-    return state, run
-
-
-def inputs(golden: Golden, model: nnx.Module, dtype: str):
-    """The maps a golden generates, or those of its pixels, and the batch."""
-    made = batch(golden, dtype)
-    if golden.meta.get("input", "features") == "features":
-        return maps(golden, golden.meta["config"]["channels"], dtype), made
-    pictures = [golden[key] for key in sorted(golden.names("rgb"), key=lambda key: int(key[3:]))]
-    canvas = golden["padded_size"].tolist()
-    made = dataclasses.replace(made, image=jnp.stack([place_on_canvas(picture, *canvas) for picture in pictures]))
-    graphdef, state = nnx.split(model.backbone)
-    run = jax.jit(lambda state, images: nnx.merge(graphdef, state)(images, False))
-    found = run(state, normalise(made, jnp.dtype(dtype)))
-    return [found[stage] for stage in golden.meta["config"]["stages"]], made
-
-
 @goldens.float32_is_slow
 @pytest.mark.parametrize("path", goldens.head_files("gp_infer", is_slow=is_full))
 def test_inference_equals_reference(path, dtype, record_property):
     golden = Golden(path)
     model = grouppose(golden, dtype)
-    features, made = inputs(golden, model, dtype)
+    features, made = inputs(golden, model, batch(golden, dtype), golden.meta["config"]["channels"], dtype)
     for key in golden.names("map_mean/"):
         found = features[golden.meta["levels"].index(int(key.removeprefix("map_mean/c")))].mean((1, 2))
         record_property(key, assert_close(found, golden[key], relative=MAP_MEANS[dtype], what=key))
@@ -94,17 +59,6 @@ def test_inference_equals_reference(path, dtype, record_property):
         record_property(key, assert_close(value, golden[key], limit, what=key))
     assert set(found) == {key for key in golden.names() if key.split("/")[0] in tolerance and "final" not in key}
     check_poses(poses, golden, tolerance, dtype, record_property)
-
-
-def without_backbone(model: nnx.Module) -> nnx.Module:
-    """So that its weights are not carried into the program of what comes after."""
-    del model.backbone
-    return model
-
-
-def check_tokens(token, expected):
-    """Equal but where one of several equal rejected tokens was taken (-1)."""
-    assert np.array_equal(np.where(expected < 0, -1, token), expected)
 
 
 def check_poses(poses, golden, tolerance, dtype, record_property):

@@ -9,7 +9,8 @@ from flax import nnx
 
 from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import matrix
-from querypose_jax.models.grouppose.params import KNOWINGLY_UNUSED, doubled, head_names, official_names
+from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED
+from querypose_jax.models.grouppose.params import doubled, head_names, official_names
 from tests.parity.grouppose_goldens import build, whole_config
 from tests.parity.test_manifests import manifests
 

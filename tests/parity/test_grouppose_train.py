@@ -9,15 +9,16 @@ import pytest
 from flax import nnx
 from ml_collections import ConfigDict
 
+from configs import common
 from querypose_jax.models.deformable.targets import make_targets
 from querypose_jax.models.grouppose.criterion import match
 from querypose_jax.models.grouppose.params import head_names
 from querypose_jax.training.optimizer import global_norm, make_optimizer
 from tests.parity import goldens
-from tests.parity.deformable_goldens import batch, maps
+from tests.parity.deformable_goldens import batch, check_tokens, maps
 from tests.parity.goldens import Golden, assert_close, assert_same_indices, relative_l2
 from tests.parity.grouppose_goldens import by_key, grouppose, whole_config
-from tests.parity.test_grouppose_infer import EVERY_TOKEN, FULL, TINY, check_tokens, is_full
+from tests.parity.test_grouppose_infer import EVERY_TOKEN, FULL, TINY, is_full
 from tests.parity.test_head_train import official
 
 LOSSES = {"float32": 1e-5, "float64": 1e-6}  # relative
@@ -75,6 +76,11 @@ def test_training_step_equals_reference(path, dtype, record_property):
 
     theirs = official(of_params, head_names(grouppose_config(golden)))
     record_property("gradients", check_gradients(golden, theirs, dtype))
+    check_maps(golden, of_maps, dtype)
+
+
+def check_maps(golden, of_maps, dtype):
+    """Gradients by the maps of the backbone: stored channels, and the norm of all."""
     for level, gradient in zip(golden.meta["levels"], of_maps, strict=True):
         nchw = np.asarray(gradient).transpose(0, 3, 1, 2)
         stored = nchw[:, :: golden.meta["feat_grad_channel_stride"]]
@@ -118,18 +124,13 @@ def curve_tolerance(dtype: str, step: int) -> float:
 
 
 def released_optimizer(golden: Golden, steps: int) -> optax.GradientTransformation:
-    config = ConfigDict(
-        dict(
-            learning_rate=float(golden["lr"]),
-            rate_factors=(),
-            weight_decay=float(golden["weight_decay"]),
-            clip_norm=float(golden["clip"]),
-            warmup_steps=0,
-            warmup_factor=1.0,
-            schedule="steps",
-            milestones=(10**9,),
-            final_factor=1.0,
-        )
+    config = common.get_config().optimizer
+    config.update(
+        learning_rate=float(golden["lr"]),
+        weight_decay=float(golden["weight_decay"]),
+        clip_norm=float(golden["clip"]),
+        warmup_steps=0,
+        milestones=(),
     )
     return make_optimizer(config, steps)
 

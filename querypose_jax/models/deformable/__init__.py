@@ -7,10 +7,13 @@ No family of models itself. In the order in which data walks:
     attention.py   deformable and ordinary attention
     encoder.py     the deformable encoder
     proposals.py   two-stage proposals and the selection of the best tokens
+    model.py       all of these: what both models begin with
     heads.py       small networks that classify queries and move references
     targets.py     people of a batch in the network's coordinates
     costs.py       terms of the matching cost
     losses.py      terms of the criterion
+    decode.py      from the network's numbers to poses in original pixels
+    check.py       what fits together in a configuration
     names.py       where the parameters of all this are in a released state dict
 
 Further letters of shapes, beside those of `structures.py`: T tokens of all levels, Q queries, L levels of maps, P

@@ -118,24 +118,43 @@ class QueryAttention(nnx.Module):
             values: v is projected from these; None: from the queries too.
             is_seen: [..., i, j] says whether query i sees query j; None: everybody sees everybody.
         """
+        return self.join_heads(attend(*self.project(queries, values), is_seen))
+
+    def project(
+        self, queries: Float[Array, "*B Q C"], values: Float[Array, "*B Q C"] | None = None
+    ) -> tuple[Float[Array, "*B Q heads c"], Float[Array, "*B Q heads c"], Float[Array, "*B Q heads c"]]:
+        """q, k and v of all heads; arguments as above."""
         width = queries.shape[-1]
         if values is None:
             packed = self.in_proj(queries)
             q, k, v = packed[..., :width], packed[..., width : 2 * width], packed[..., 2 * width :]
         else:
-            q, k, v = self.project(queries, 0), self.project(queries, 1), self.project(values, 2)
+            q, k, v = self.project_part(queries, 0), self.project_part(queries, 1), self.project_part(values, 2)
         q, k, v = (x.reshape(*x.shape[:-1], self.heads, -1) for x in (q, k, v))
-        logits = jnp.einsum("...qhc,...khc->...hqk", q, k).astype(at_least_float32(q.dtype)) * q.shape[-1] ** -0.5
-        if is_seen is not None:
-            logits = jnp.where(is_seen[..., None, :, :], logits, -jnp.inf)
-        weights = jax.nn.softmax(logits, -1).astype(v.dtype)
-        attended = jnp.einsum("...hqk,...khc->...qhc", weights, v)
-        return self.out_proj(attended.reshape(queries.shape))
+        return q, k, v
 
-    def project(self, x: Float[Array, "*B Q C"], part: int) -> Float[Array, "*B Q C"]:
+    def project_part(self, x: Float[Array, "*B Q C"], part: int) -> Float[Array, "*B Q C"]:
         """Part 0, 1 or 2 of the packed projection: q, k or v."""
         width = x.shape[-1]
         columns = slice(part * width, (part + 1) * width)
         dtype = self.in_proj.dtype
         kernel, bias = self.in_proj.kernel[...][:, columns], self.in_proj.bias[...][columns]
         return x.astype(dtype) @ kernel.astype(dtype) + bias.astype(dtype)
+
+    def join_heads(self, attended: Float[Array, "*B Q heads c"]) -> Float[Array, "*B Q C"]:
+        """What the heads have seen, side by side, through the output projection."""
+        return self.out_proj(attended.reshape(*attended.shape[:-2], -1))
+
+
+def attend(
+    q: Float[Array, "*B Q heads c"],
+    k: Float[Array, "*B R heads c"],
+    v: Float[Array, "*B R heads c"],
+    is_seen: Bool[Array, "*#B Q R"] | None = None,
+) -> Float[Array, "*B Q heads c"]:
+    """softmax(q k^T / sqrt(c)) v of each head; `is_seen` as in `QueryAttention`."""
+    logits = jnp.einsum("...qhc,...khc->...hqk", q, k).astype(at_least_float32(q.dtype)) * q.shape[-1] ** -0.5
+    if is_seen is not None:
+        logits = jnp.where(is_seen[..., None, :, :], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, -1).astype(v.dtype)
+    return jnp.einsum("...hqk,...khc->...qhc", weights, v)

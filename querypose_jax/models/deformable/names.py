@@ -1,6 +1,63 @@
 """Where the shared parts' parameters are in a released state dict (section 14 of Group Pose, 16 of ED-Pose)."""
 
-from querypose_jax.layers.layouts import NameMap, conv_names, linear_names, matrix, norm_names, prefixed, vector
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from querypose_jax.backbones import names as backbones
+from querypose_jax.backbones.names import swin_names, torchvision_resnet_names
+from querypose_jax.errors import UserError
+from querypose_jax.layers.layouts import (
+    NameMap,
+    Source,
+    conv_names,
+    linear_names,
+    matrix,
+    norm_names,
+    prefixed,
+    vector,
+)
+
+# Constants of the released code's modules.
+KNOWINGLY_UNUSED = re.compile(r"\.relative_position_index$|\.num_batches_tracked$")
+
+
+def trunk_names(config: ConfigDict) -> NameMap:
+    """The backbone; `config` is config.model.backbone.
+
+    Raises:
+        UserError: a backbone that has no official counterpart.
+    """
+    if config.name == "resnet":
+        return prefixed(("backbone",), torchvision_resnet_names(config.depth, "backbone.0.body."))
+    if config.name == "swin":
+        return prefixed(("backbone",), swin_names(config.size, "backbone.0.", config.stages))
+    raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
+
+
+def canonical_trunk_names(config: ConfigDict) -> NameMap:
+    """The backbone alone, under the names to which files of trunks are translated; `config` is the whole one."""
+    backbone = config.model.backbone
+    return prefixed(("backbone",), backbones.trunk_names(backbone, used=backbone.stages))
+
+
+def copied(source: Source, copies: Sequence[str]) -> Source:
+    """A tensor that state dicts hold again under further names, because its module is registered more than once.
+
+    Raises:
+        UserError: when reading a file in which they differ.
+    """
+    (name,) = source.names
+
+    def to_ours(tensors: Sequence[np.ndarray]) -> np.ndarray:
+        for copy, tensor in zip(copies, tensors[1:], strict=True):
+            if not np.array_equal(tensors[0], tensor):
+                raise UserError(f"{name} and {copy} differ, and should be the same tensor: not a file of this model")
+        return source.to_ours(tensors[:1])
+
+    return Source((name, *copies), to_ours, lambda ours: [*source.to_official(ours)] * (1 + len(copies)))
 
 
 def projection_names(name: str, levels: int) -> NameMap:

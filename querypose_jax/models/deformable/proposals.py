@@ -73,3 +73,21 @@ def best(logits: Float[Array, "B T _"], count: int) -> Int[Array, "B {count}"]:
 def take(x: Shaped[Array, "B T *_"], index: Int[Array, "B N"]) -> Shaped[Array, "B N *_"]:
     """Rows x[b, index[b]]."""
     return jax.vmap(lambda x, index: x[index])(x, index)
+
+
+class Selected(NamedTuple):
+    """The tokens that become queries, best first."""
+
+    token: Int[Array, "B N"]
+    content: Float[Array, "B N C"]
+    logits: Float[Array, "B N c"]
+    proposals: Float[Array, "B N 4"]
+    """Logits of their boxes."""
+
+
+def select(scores: TokenScores, tokens: Tokens, memory: Float[Array, "B T C"], count: int) -> Selected:
+    """The `count` best tokens, or all where there are fewer."""
+    proposals = make_proposals(tokens)
+    queries, logits = scores(memory, proposals.is_kept)
+    token = best(logits, min(count, logits.shape[1]))
+    return Selected(token, take(queries, token), take(logits, token), take(proposals.logits, token))

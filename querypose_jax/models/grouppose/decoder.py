@@ -3,6 +3,8 @@
 Queries are [B, N, K+1, C]: slot 0 of an instance is its instance query (for the score), slots 1..K its joint queries.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,7 +14,6 @@ from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import FeedForward, layer_norm
 from querypose_jax.models.deformable.attention import DeformableAttention, QueryAttention
 from querypose_jax.models.deformable.encodings import encode_references, logit
-from querypose_jax.models.deformable.heads import MLP
 from querypose_jax.models.deformable.tokens import Tokens
 
 
@@ -31,12 +32,16 @@ def add_position(x: Float[Array, "B N J C"], position: Float[Array, "B N K C"]) 
     return x + jnp.pad(position, ((0, 0), (0, 0), (1, 0), (0, 0)))
 
 
-def joint_positions(head: MLP, references: Float[Array, "B N J L 2"], width: int) -> Float[Array, "B N _ C"]:
+def joint_positions(
+    head: Callable[[Array], Array], references: Float[Array, "B N J L 2"], width: int
+) -> Float[Array, "B N _ C"]:
     """Positions of the joint queries: from the sine encodings of their points on the first level's map."""
     return head(encode_references(references[:, :, 1:, 0], width // 2))
 
 
-def move_points(head: MLP, x: Float[Array, "B N J C"], references: Float[Array, "B N J 2"]) -> Float[Array, "B N _ 2"]:
+def move_points(
+    head: Callable[[Array], Array], x: Float[Array, "B N J C"], references: Float[Array, "B N J 2"]
+) -> Float[Array, "B N _ 2"]:
     """Points of the joint queries' references, moved by what a head reads from the queries (section 10)."""
     return jax.nn.sigmoid(head(x[:, :, 1:]) + logit(references[:, :, 1:]))
 

@@ -1,24 +1,19 @@
 """Group Pose (Liu et al., ICCV 2023): a deformable DETR that predicts N poses as N x K points, without boxes."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import ConfigDict
 
-from querypose_jax.backbones.backbone import build_trunk, normalise
 from querypose_jax.layers.initialisers import Keys, xavier_uniform
 from querypose_jax.layers.linear import at_least_float32
 from querypose_jax.layers.remat import run_block
-from querypose_jax.models.base import PoseModel
-from querypose_jax.models.deformable.encoder import Encoder
+from querypose_jax.models.deformable.decode import decode
 from querypose_jax.models.deformable.heads import class_head, moving_head, position_head
-from querypose_jax.models.deformable.proposals import TokenScores, best, make_proposals, take
-from querypose_jax.models.deformable.tokens import InputProjection, Tokens, level_embeddings, make_tokens
+from querypose_jax.models.deformable.model import DeformableModel
+from querypose_jax.models.deformable.tokens import Tokens
 from querypose_jax.models.grouppose.criterion import grouppose_loss
-from querypose_jax.models.grouppose.decode import decode
 from querypose_jax.models.grouppose.decoder import (
     DecoderLayer,
     add_position,
@@ -28,33 +23,19 @@ from querypose_jax.models.grouppose.decoder import (
     with_centre,
 )
 from querypose_jax.models.grouppose.outputs import Outputs
-from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch, Poses
 
 
-class GroupPose(PoseModel):
+class GroupPose(DeformableModel):
     """The whole model; see `Outputs` for what a call returns."""
 
     def __init__(self, config: ConfigDict, rngs: nnx.Rngs):
         """`config` is the whole configuration: the groups model, data (skeleton) and matching (solver) are read."""
-        model = config.model
-        self.config = FrozenConfigDict(model)
-        self.skeleton = get_skeleton(config.data.skeleton)
-        self.solver = config.matching.solver
-        self.dtype = jnp.dtype(model.dtype)
-        width, dtype, wide = model.dim, self.dtype, at_least_float32(self.dtype)
-        keys, joints, columns = Keys(rngs.params()), self.skeleton.num_keypoints, model.num_classes + 1
-        levels, decoder_layers = model.levels, range(model.decoder_layers)
-
-        self.backbone = build_trunk(model.backbone, dtype, keys, pictures_per_group=0)
-        channels = [self.backbone.channels[stage] for stage in model.backbone.stages]
-        self.projection = InputProjection(channels, width, levels, dtype, keys)
-        self.level_embeddings = level_embeddings(levels, width, dtype, keys)
-        sizes = (width, model.heads, levels)
-        self.encoder = Encoder(
-            model.encoder_layers, *sizes, model.encoder_points, model.ffn_dim, model.remat, dtype, keys
-        )
-        self.token_scores = TokenScores(width, columns, dtype, keys)
+        keys = Keys(rngs.params())
+        super().__init__(config, keys)
+        model, dtype, wide = config.model, self.dtype, at_least_float32(self.dtype)
+        joints, columns = self.skeleton.num_keypoints, model.num_classes + 1
+        width, sizes, decoder_layers = model.dim, (model.dim, model.heads, model.levels), range(model.decoder_layers)
         self.token_pose = moving_head((width, *(2 * width,) * 3, 2 * joints), dtype, keys)
         self.joint_embeddings = nnx.Param(xavier_uniform(keys.params(), (joints, width), wide))
         self.instance_embedding = nnx.Param(xavier_uniform(keys.params(), (1, width), wide))
@@ -66,20 +47,8 @@ class GroupPose(PoseModel):
         self.point_heads = nnx.List([moving_head((width, width, width, 2), dtype, keys) for _ in decoder_layers])
 
     def __call__(self, batch: Batch, train: bool = False, key: Key[Array, ""] | None = None) -> Outputs:
-        """Pictures to predictions; the people of the batch are not read.
-
-        `key` is for what is drawn in a training step (drop path of a swin); without one nothing is dropped.
-        """
-        with jax.named_scope("backbone"):
-            maps = self.backbone(normalise(batch, self.dtype), train, key)
-        return self.decode_queries(*self.encode([maps[stage] for stage in self.config.backbone.stages], batch))
-
-    def encode(self, maps: Sequence[Float[Array, "B _ _ _"]], batch: Batch) -> tuple[Tokens, Float[Array, "B T C"]]:
-        """Raw maps of the backbone to tokens and the encoder's memory."""
-        with jax.named_scope("encoder"):
-            canvas = batch.image.shape[1:3]
-            tokens = make_tokens(self.projection(maps), batch.valid_size, canvas, self.level_embeddings[...])
-            return tokens, self.encoder(tokens)
+        """Pictures to predictions; the people of the batch are not read. `key` as in `maps`."""
+        return self.decode_queries(*self.encode(self.maps(batch, train, key), batch))
 
     def decode_queries(self, tokens: Tokens, memory: Float[Array, "B T C"]) -> Outputs:
         """Memory to predictions: the best tokens give first poses, each decoder layer moves them (sections 7 to 11).
@@ -87,17 +56,12 @@ class GroupPose(PoseModel):
         Positions and samples read stopped references. A layer's prediction starts from the reference that entered it,
         not stopped, so that its loss teaches the layer before too ("look forward twice").
         """
-        with jax.named_scope("selection"):
-            proposals = make_proposals(tokens)
-            queries, scores = self.token_scores(memory, proposals.is_kept)
-            token = best(scores, min(self.config.num_queries, scores.shape[1]))
-            content = take(queries, token)
-            first_logits = take(scores, token)
-            moves = self.token_pose(content).reshape(*token.shape, -1, 2)
-            first_points = jax.nn.sigmoid(moves + take(proposals.logits, token)[:, :, None, :2])
+        chosen = self.select(tokens, memory)
+        moves = self.token_pose(chosen.content).reshape(*chosen.token.shape, -1, 2)
+        first_points = jax.nn.sigmoid(moves + chosen.proposals[:, :, None, :2])
 
         with jax.named_scope("decoder"):
-            x = self.first_queries(jax.lax.stop_gradient(content))
+            x = self.first_queries(jax.lax.stop_gradient(chosen.content))
             references = [jax.lax.stop_gradient(with_centre(first_points))]
             seen: list[Float[Array, "B N J C"]] = []
             for layer, head in zip(self.layers, self.point_heads, strict=True):
@@ -114,10 +78,10 @@ class GroupPose(PoseModel):
             entered = references[:-1]
             points = [move_points(*rest) for rest in zip(self.point_heads, seen, entered, strict=True)]
         return Outputs(
-            logits=jnp.stack([*logits, first_logits]),
+            logits=jnp.stack([*logits, chosen.logits]),
             points=jnp.stack([*points, first_points]),
             references=jnp.stack(references),
-            token=token,
+            token=chosen.token,
         )
 
     def first_queries(self, content: Float[Array, "B N C"]) -> Float[Array, "B N J C"]:

@@ -1,16 +1,10 @@
 """Where a Group Pose's parameters are in an official state dict (section 14)."""
 
-import re
-from collections.abc import Sequence
-
-import numpy as np
 from ml_collections import ConfigDict
 
-from querypose_jax.backbones import names as backbones
-from querypose_jax.backbones.names import swin_names, torchvision_resnet_names
-from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import NameMap, Source, linear_names, norm_names, prefixed, vector
 from querypose_jax.models.deformable.names import (
+    copied,
     deformable_attention_names,
     encoder_names,
     feed_forward_names,
@@ -18,10 +12,8 @@ from querypose_jax.models.deformable.names import (
     projection_names,
     query_attention_names,
     token_scores_names,
+    trunk_names,
 )
-
-# Constants of the released code's modules.
-KNOWINGLY_UNUSED = re.compile(r"\.relative_position_index$|\.num_batches_tracked$")
 
 DECODER = "transformer.decoder."
 # Registered with the model and with its decoder: the state dict has the same tensor under both names.
@@ -35,21 +27,6 @@ def official_names(config: ConfigDict) -> NameMap:
         UserError: a backbone that has no official counterpart.
     """
     return trunk_names(config.model.backbone) | {path: doubled(s) for path, s in head_names(config.model).items()}
-
-
-def trunk_names(config: ConfigDict) -> NameMap:
-    """The backbone; `config` is config.model.backbone."""
-    if config.name == "resnet":
-        return prefixed(("backbone",), torchvision_resnet_names(config.depth, "backbone.0.body."))
-    if config.name == "swin":
-        return prefixed(("backbone",), swin_names(config.size, "backbone.0.", config.stages))
-    raise UserError(f"config.model.backbone.name={config.name!r} has no official weights to exchange with")
-
-
-def canonical_trunk_names(config: ConfigDict) -> NameMap:
-    """The backbone alone, under the names to which files of trunks are translated."""
-    backbone = config.model.backbone
-    return prefixed(("backbone",), backbones.trunk_names(backbone, used=backbone.stages))
 
 
 def head_names(config: ConfigDict) -> NameMap:
@@ -86,17 +63,6 @@ def decoder_layer_names(name: str) -> NameMap:
 
 
 def doubled(source: Source) -> Source:
-    """Of a tensor that official state dicts hold twice both copies, which must be equal; of any other the one."""
+    """Of a tensor that official state dicts hold twice both copies; of any other the one."""
     (name,) = source.names
-    if not name.startswith(DOUBLED):
-        return source
-
-    def to_ours(copies: Sequence[np.ndarray]) -> np.ndarray:
-        first, second = copies
-        if not np.array_equal(first, second):
-            raise UserError(
-                f"{name} and {DECODER}{name} differ, and should be the same tensor: not a Group Pose's file"
-            )
-        return source.to_ours([first])
-
-    return Source((name, DECODER + name), to_ours, lambda ours: [*source.to_official(ours)] * 2)
+    return copied(source, [DECODER + name]) if name.startswith(DOUBLED) else source

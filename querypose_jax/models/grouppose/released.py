@@ -3,8 +3,9 @@
 from typing import Any
 
 from querypose_jax.models.deformable import released as of_deformable
+from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED, canonical_trunk_names
 from querypose_jax.models.family import OfficialWeights, Released, Shapes
-from querypose_jax.models.grouppose.params import DECODER, KNOWINGLY_UNUSED, canonical_trunk_names, official_names
+from querypose_jax.models.grouppose.params import DECODER, official_names
 
 RELEASED = (  # the files have no names of their own in the release's table
     Released("Group Pose R-50, COCO", "grouppose/coco_r50.py"),

@@ -1,9 +1,10 @@
-"""From the network's numbers to poses in original pixels (section 13)."""
+"""From the network's numbers to poses in original pixels (section 13 of Group Pose, 15 of ED-Pose)."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from querypose_jax.geometry.boxes import from_cxcywh
 from querypose_jax.models.deformable.proposals import take
 from querypose_jax.models.deformable.targets import FIRST_COLUMN
 from querypose_jax.structures import FILLER_ID, Batch, Poses
@@ -11,17 +12,24 @@ from querypose_jax.structures import FILLER_ID, Batch, Poses
 HALF_PIXEL = 0.5  # the network speaks of pixel indices, poses are continuous: the first pixel's centre is at 0.5
 
 
-def decode(logits: Float[Array, "B N c"], points: Float[Array, "B N K 2"], batch: Batch, num_select: int) -> Poses:
+def decode(
+    logits: Float[Array, "B N c"],
+    points: Float[Array, "B N K 2"],
+    batch: Batch,
+    num_select: int,
+    boxes: Float[Array, "B N 4"] | None = None,
+) -> Poses:
     """The `num_select` best pairs of instance and column, best first; an instance may come with several columns.
 
-    Picks of the columns that are no class are not valid. The box is the tight one of all joints, clipped to the
-    picture; a joint's score is the person's.
+    Picks of the columns that are no class are not valid. Boxes are clipped to the picture; a joint's score is the
+    person's.
 
     Args:
         logits: of the last layer.
         points: (x, y) relative to the valid part of the picture.
         batch: tells where the pictures are.
         num_select: poses per picture.
+        boxes: (cx, cy, w, h) relative to the valid part of the picture; None: the tight ones of all joints.
     """
     pictures, _, columns = logits.shape
     probability = jax.nn.sigmoid(logits).reshape(pictures, -1)
@@ -29,7 +37,11 @@ def decode(logits: Float[Array, "B N c"], points: Float[Array, "B N K 2"], batch
     instance, column = place // columns, place % columns
     size = batch.valid_size[:, None, None, ::-1].astype(points.dtype)
     keypoints = to_original(take(points, instance) * size, batch) + HALF_PIXEL
-    corners = jnp.stack([keypoints.min(2), keypoints.max(2)], 2)
+    if boxes is None:
+        corners = jnp.stack([keypoints.min(2), keypoints.max(2)], 2)
+    else:
+        relative = from_cxcywh(take(boxes, instance)).reshape(*scores.shape, 2, 2)
+        corners = to_original(relative * size, batch)  # continuous already
     limit = batch.orig_size[:, None, None, ::-1].astype(points.dtype)
     is_class = column >= FIRST_COLUMN
     return Poses(

@@ -1,0 +1,42 @@
+"""A small SimplePose on synthetic people; learns from scratch on two CPU cores.
+
+python launch.py --config=configs/simplepose/synthetic_tiny.py --workdir=runs/simplepose_tiny
+"""
+
+from ml_collections import ConfigDict
+
+from configs.simplepose import defaults
+
+
+def get_config() -> ConfigDict:
+    config = defaults.get_config()
+
+    config.model.backbone.update(depth=3, dims=(48, 48, 64, 96), mods=(1, 1, 1, 1), stem_dim=24, feature_dim=48)
+    # Pictures are a quarter of the released size, and so are people.
+    config.model.targets.update(sigma=3.0, offset_window=2.0)
+    config.model.decode.update(people=32, max_distance=20.0)
+
+    config.data.update(
+        name="synthetic",
+        root="",
+        batch_size=8,
+        max_people=4,
+        canvases=((160, 192),),
+        rotate=15.0,  # the people of the validation pictures stand upright
+        scales=(0.8, 1.25),
+        shift=20,
+        joint_shift=0.0,  # joints are where they are drawn
+        smallest_area=0.0,
+        eval_resize="height",
+        eval_length=160,
+        eval_multiple=32,
+        workers=2,
+    )
+    config.data.synthetic = ConfigDict(
+        dict(train_pictures=5000, val_pictures=200, height=160, width=192, max_people=3, seed=0)
+    )
+
+    config.optimizer.update(learning_rate=1e-3, warmup_steps=90, schedule="cosine")
+    config.train.update(num_steps=3000, log_every=20, checkpoint_every=500)
+    config.eval.update(every=0, batch_size=8)
+    return config

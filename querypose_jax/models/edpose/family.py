@@ -1,0 +1,14 @@
+"""ED-Pose as a family: what the registry hands out."""
+
+from querypose_jax.models.edpose.check import check
+from querypose_jax.models.edpose.model import EDPose
+from querypose_jax.models.edpose.released import WEIGHTS
+from querypose_jax.models.family import Family
+
+FAMILY = Family(
+    build=EDPose,
+    defaults="configs.edpose.defaults",
+    check=check,
+    may_change=("model.remat", "model.backbone.remat"),
+    weights=WEIGHTS,
+)

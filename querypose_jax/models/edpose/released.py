@@ -1,0 +1,60 @@
+"""The released ED-Pose: what its checkpoints are called and hold, and the hyper-parameters that follow from them."""
+
+from typing import Any
+
+from querypose_jax.models.deformable import released as of_deformable
+from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED, canonical_trunk_names
+from querypose_jax.models.edpose.params import DECODER, official_names
+from querypose_jax.models.family import OfficialWeights, Released, Shapes
+
+RELEASED = (  # files as the release's evaluation commands call them; that of Human-Art has no name there
+    Released("ED-Pose R-50, COCO", "edpose/coco_r50.py", "edpose_r50_coco.pth"),
+    Released("ED-Pose Swin-L, COCO", "edpose/coco_swin_l.py", "edpose_swinl_coco.pth"),
+    Released("ED-Pose Swin-L, five scales, COCO", "edpose/coco_swin_l_5scale.py", "edpose_swinl_5scale_coco.pth"),
+    Released("ED-Pose R-50, CrowdPose", "edpose/crowdpose_r50.py", "edpose_r50_crowdpose.pth"),
+    Released("ED-Pose Swin-L, CrowdPose", "edpose/crowdpose_swin_l.py", "edpose_swinl_crowdpose.pth"),
+    Released(
+        "ED-Pose Swin-L, five scales, CrowdPose",
+        "edpose/crowdpose_swin_l_5scale.py",
+        "edpose_swinl_5scale_crowdpose.pth",
+    ),
+    Released("ED-Pose R-50, Human-Art", "edpose/human_art_r50.py"),
+)
+EARLY_BOX_LAYERS = 2  # of all released models; no shape tells it
+
+
+def hyper_parameters(shapes: Shapes) -> dict[str, Any] | None:
+    """Everything that names and shapes tell: not the number of queries, which no parameter depends on, and not how many
+    layers are the human decoder's. None: no ED-Pose."""
+    if not {f"{DECODER}keypoint_embed.weight", "label_enc.weight", "transformer.level_embed"} <= shapes.keys():
+        return None
+    encoder = of_deformable.encoder(shapes)
+    per_point = of_deformable.COORDINATES * encoder["heads"] * encoder["levels"]
+    found = encoder | {
+        "num_classes": shapes["class_embed.0.weight"][0] - 1,  # the first column is nobody's
+        "decoder_layers": of_deformable.count(shapes, r"transformer\.decoder\.layers\.\d+\."),
+        "decoder_points": shapes[f"{DECODER}layers.0.cross_attn.sampling_offsets.bias"][0] // per_point,
+        "box_layers": EARLY_BOX_LAYERS,
+        "denoising.labels": shapes["label_enc.weight"][0] - 1,
+    }
+    found |= of_deformable.backbone(shapes)
+    joints = shapes[f"{DECODER}keypoint_embed.weight"][0]
+    return {f"model.{key}": value for key, value in found.items()} | of_deformable.skeleton(joints)
+
+
+WEIGHTS = OfficialWeights(
+    names=official_names,
+    trunk=canonical_trunk_names,
+    unused=KNOWINGLY_UNUSED,
+    prefixes=(
+        "transformer.",
+        "class_embed.",
+        "bbox_embed.",
+        "pose_embed.",
+        "pose_hw_embed.",
+        "input_proj.",
+        "label_enc.",
+    ),
+    hyper_parameters=hyper_parameters,
+    released=RELEASED,
+)

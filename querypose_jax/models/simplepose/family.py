@@ -1,0 +1,14 @@
+"""SimplePose as a family: what the registry hands out."""
+
+from querypose_jax.models.family import Family
+from querypose_jax.models.simplepose.check import check
+from querypose_jax.models.simplepose.model import SimplePose
+from querypose_jax.models.simplepose.released import WEIGHTS
+
+FAMILY = Family(
+    build=SimplePose,
+    defaults="configs.simplepose.defaults",
+    check=check,
+    may_change=("model.backbone.remat",),
+    weights=WEIGHTS,
+)
