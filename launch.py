@@ -29,6 +29,7 @@ from querypose_jax.configuration.check_config import check_config
 from querypose_jax.configuration.check_keys import check_keys
 from querypose_jax.devices.distributed import join
 from querypose_jax.devices.process import keep_programs, prepare_process
+from querypose_jax.devices.usable import check_usable
 from querypose_jax.errors import UserError
 
 DEFAULT_CONFIG = str(Path(__file__).parent / "configs" / "synthetic_tiny.py")
@@ -49,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues from the last checkpoint", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print("interrupted; " + (str(error) or "the same command begins anew"), file=sys.stderr)
         return 130
 
 
@@ -84,8 +85,25 @@ def run(options: flags.FlagValues) -> None:
     check_config(config)
     if options.mode in ("train", "eval"):
         join(options.coordinator, options.process_id, options.num_processes, config.train.heartbeat_s)
-    if said := do(options, config):
+    if options.mode != "plan":  # which takes the processor, whatever there is
+        check_usable()
+    try:
+        said = do(options, config)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(str(error) or after_interrupt(options)) from None
+    if said:
         print(said)
+
+
+def after_interrupt(options: flags.FlagValues) -> str:
+    """What the same command would do. A prediction that has something to keep says so itself."""
+    said = {
+        "eval": "no metrics were written; the same command evaluates from the first picture on",
+        "predict": "nothing was added; the same command does what is left to do",
+    }
+    if options.mode == "train" and any(Path(options.workdir).glob("checkpoints/[0-9]*")):
+        return "the same command continues from the last checkpoint"
+    return said.get(options.mode, "nothing is saved yet; the same command begins anew")
 
 
 def run_config(options: flags.FlagValues) -> ConfigDict:

@@ -29,10 +29,10 @@ def get_config() -> ConfigDict:
             train_split="train",
             eval_split="val",
             largest_people=0,  # pictures of the train split to keep, those with the largest people; 0 = all
-            recipe="",  # what happens to pictures and people on the way in: querypose | detr, see recipes/
+            recipe="",  # what happens to pictures and people on the way in: querypose | detr | affine, see recipes/
             # True: nobody whose polygons all have fewer than three points is trained on (COCO; recipe querypose)
             drop_degenerate_polygons=True,
-            keep_empty=False,  # True: training uses pictures without people too, as negatives
+            keep_empty=False,  # True: training uses pictures on which nobody is annotated too, as negatives
             skeleton="coco",  # coco | crowdpose | a group that describes one, see skeletons.described_skeleton
             batch_size=16,  # global, over all devices and hosts
             max_people=100,  # G: slots per picture; the largest people stay when a picture has more
@@ -49,6 +49,19 @@ def get_config() -> ConfigDict:
                 (768, 640), (896, 736), (1088, 800), (1344, 800),
                 (1344, 1344),  # holds whatever may come; COCO does not need it
             ),
+            # Of the recipe affine:
+            rotate=45.0,  # degrees to both sides
+            scales=(0.5, 2.0),  # factor
+            stretches=(0.95, 1.05),  # further factors of width and of height
+            shift=150,  # whole pixels to all sides
+            joint_shift=0.2,  # probability that all coordinates grow by 0.5 to 1.5 pixels
+            grey=0.02,  # probability
+            colour_noise=0.2,  # probability of noise on hue, saturation and value
+            hsv_noise=(10.0, 40.0, 30.0),  # to both sides; hue of 0..179, the others of 0..255
+            smallest_area=1024.0,  # original pixels squared; people so small or smaller have no labels and do not count
+            eval_resize="long",  # long = long side, in the middle of a square | height = height, at the top left
+            eval_length=640,  # pixels of that side
+            eval_multiple=128,  # pixels of which the canvas' sides are with eval_resize="height"
             block_batches=128,  # pictures are regrouped by canvas inside blocks of this many batches
             workers=8,  # threads that read and transform pictures
         )

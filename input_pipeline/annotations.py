@@ -85,6 +85,23 @@ def objects_at(annotations: Annotations, objects: np.ndarray) -> People:
     return People(np.stack([x, y, x + w, y + h], -1), annotations.keypoints[objects], area)
 
 
+def labelled_centres(annotations: Annotations, chosen: np.ndarray) -> np.ndarray:
+    """int64 [P, 2]: x, y of the middle of all labelled joints of the `chosen` objects (bool [O]) of each picture, in
+    whole pixels, rounded down; that of the picture where there are none."""
+    count = annotations.num_pictures
+    joints = annotations.keypoints[chosen]
+    owner = np.repeat(annotations.picture_of_object[chosen], joints.shape[1])
+    labelled = joints[..., 2].ravel() > 0
+    xy, owner = joints[..., :2].reshape(-1, 2)[labelled], owner[labelled]
+    low, high = np.full((count, 2), np.inf), np.full((count, 2), -np.inf)
+    np.minimum.at(low, owner, xy)
+    np.maximum.at(high, owner, xy)
+    has_joints = np.isfinite(low).all(-1)
+    middle = annotations.size[:, ::-1] // 2
+    middle[has_joints] = (low[has_joints] + high[has_joints]) // 2
+    return middle.astype(np.int64)
+
+
 def select_pictures(annotations: Annotations, rows: np.ndarray) -> Annotations:
     """The index of some pictures only, in the given order, with all their objects."""
     slices = [np.arange(annotations.start[row], annotations.start[row + 1]) for row in rows]

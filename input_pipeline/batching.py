@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from input_pipeline.annotations import Annotations
+from input_pipeline.annotations import Annotations, labelled_centres
 from input_pipeline.targets import Targets, make_targets
 from querypose_jax.budget import choose_budget
 from querypose_jax.errors import UserError
@@ -77,6 +77,8 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
     is_target = recipe.is_target(annotations, data)
     rows = stream_rows(usable_rows(annotations, recipe, is_target, data.keep_empty), seed, first, count)
     geometry = recipe.draw_geometry(sample_uniform(seed, first, count, recipe.draws), annotations.size[rows], data)
+    if recipe.aim:
+        geometry = recipe.aim(geometry, labelled_centres(annotations, is_target)[rows])
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
     samples = Samples(rows, geometry, targets)
     batches = []

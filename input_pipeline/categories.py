@@ -1,10 +1,10 @@
 """The list `categories` of an annotation file: classes are told apart by their names, joints by theirs."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from querypose_jax.errors import UserError
+from querypose_jax.sides import plain
 from querypose_jax.skeletons import Skeleton
 
 LARGEST_ID = 10**9  # either sign
@@ -81,11 +81,6 @@ def moved_names(theirs: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Those of `ours` that `theirs` has at another place. Spelling (capitals, signs) does not matter."""
     place = {plain(name): i for i, name in enumerate(theirs)}
     return [name for i, name in enumerate(ours) if place.get(plain(name), i) != i]
-
-
-def plain(name: str) -> str:
-    """A name in small letters and digits: Left Eye, left_eye and leftEye are one joint."""
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def is_of(entry: object, categories: set[int]) -> bool:

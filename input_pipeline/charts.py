@@ -29,7 +29,8 @@ def bar_chart(title: str, labels: Sequence[str], series: dict[str, Sequence[floa
         pen.text((WIDTH - MARGIN - 90 * (len(series) - s), MARGIN / 3), name, fill=color)
         for i, value in enumerate(values):
             left = MARGIN + i * step + s * thickness
-            pen.rectangle([left, base - max(value, 0) / top * room, left + thickness - 1, base], fill=color)
+            right = max(left, left + thickness - 1)  # of a bar narrower than a pixel: its left
+            pen.rectangle([left, base - max(value, 0) / top * room, right, base], fill=color)
     for i, label in enumerate(labels):
         if i % max(1, round(len(labels) / 20)) == 0:
             _turned_text(picture, label, int(MARGIN + i * step), base + 4)

@@ -37,7 +37,7 @@ from querypose_jax import command_line
 from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 from querypose_jax.recipes import get_recipe
-from querypose_jax.skeletons import get_skeleton
+from querypose_jax.skeletons import get_skeleton, paired_by_name
 
 
 def define_flags(**values: flags.FlagValues) -> None:
@@ -89,8 +89,10 @@ def look_at(config: ConfigDict, split: str, classes: Sequence[str] = ()) -> tupl
     is_drawn = data.name not in FILES  # drawn pictures cannot be broken: their annotations are looked at only
     files = None if is_drawn else FILES[data.name](data, split, get_skeleton(data.skeleton))
     annotations, findings = (open_split(config, split).annotations, []) if files is None else usable_part(files)
-    is_target = recipe.is_target(annotations, data)
+    is_target, mirrored = recipe.is_target(annotations, data), filter(None, [paired_by_name(data.skeleton)])
     findings += find_in_annotations(annotations, is_target, data.max_people, data.keep_empty)
+    if may_skip(split):
+        findings += [finding("paired by name", [line], "exchanged on mirrored pictures") for line in mirrored]
     opened = annotations
     if files is not None:
         facts = inspect_pictures(annotations, files.pictures, data.workers)

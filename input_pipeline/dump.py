@@ -83,8 +83,9 @@ def write_dump(
 
 def batch_arrays(batch: Batch) -> dict[str, np.ndarray]:
     """The fields of a batch as arrays; budget, where there is one, as int64 [2]: shards, people."""
-    arrays = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    budget = arrays.pop("budget")
+    fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+    arrays = {name: value for name, value in fields.items() if value is not None}
+    budget = arrays.pop("budget", None)
     return arrays if budget is None else arrays | {"budget": np.array(budget, np.int64)}
 
 

@@ -1,6 +1,5 @@
 """What is wrong or unusual in a data set, per kind: how often, where first, and what the pipeline makes of it."""
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,18 +7,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from input_pipeline.annotations import Annotations, count_per_picture
 from input_pipeline.picture_names import files_by_last_part
 from input_pipeline.skipping import LARGEST_SHARE, OTHER_SIZE, UNREADABLE, is_too_much
-from querypose_jax.pictures import FORMATS, PictureError, read_picture
+from querypose_jax.pictures import PictureError, open_file, orientation, read_picture
 from querypose_jax.recipes.geometry import LARGEST_CROPPED_ASPECT
 from querypose_jax.recipes.recipe import AREA_OF_BOX
 
 NUM_EXAMPLES = 3
-EXIF_ORIENTATION = 0x0112  # tag; 1 = upright
 PNG_BIT_DEPTH = 24  # place of this byte in the file
 DARK, DARK_DEEP = 32, 128  # of 255: nothing is as bright; 128 means that the uppermost of 16 bits is never used
 SMALLEST_SIDE = 64  # pixels; smaller pictures are enlarged more than about tenfold
@@ -190,8 +187,8 @@ def inspect_picture(path: Path) -> PictureFacts:
     except (PictureError, OSError, ValueError) as error:  # ValueError: a name that no file can have
         return PictureFacts(str(error))
     brightest = max(high for _, high in pixels.getextrema())
-    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-        is_turned = picture.getexif().get(EXIF_ORIENTATION, 1) != 1
+    with open_file(content) as picture:
+        is_turned = orientation(picture) != 1
         is_deep = picture.mode.startswith("I") or (picture.format == "PNG" and content[PNG_BIT_DEPTH] == 16)
         kind = str(picture.format)
         return PictureFacts("", pixels.size[::-1], picture.mode, kind, is_turned, is_deep, brightest)

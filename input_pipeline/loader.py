@@ -42,6 +42,7 @@ from querypose_jax.pictures import read_picture
 from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import lay_on
 from querypose_jax.recipes.recipe import Recipe
+from querypose_jax.sides import has_side
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -68,6 +69,11 @@ class Split:
     """False where there is nothing to score predictions with."""
     skipped: tuple[Skipped, ...] = ()
     """What was left out of a training split when it was prepared."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names in the order of the labels."""
+        return tuple(self.annotations.category_names.tolist())
 
     def ground_truth(self) -> dict:
         """COCO-format dict of the whole split, for pycocotools."""
@@ -113,7 +119,8 @@ def used_part(
     """What a run uses of an index, labels in the order of `classes`, and the rows of its pictures.
 
     Raises:
-        UserError: other classes, or another number of them, than the model has; nobody to train on.
+        UserError: other classes, or another number of them, than the model has; nobody to train on; a mirror that would
+            exchange sides.
     """
     data = config.data
     if classes:
@@ -128,9 +135,22 @@ def used_part(
         is_target = get_recipe(data.recipe).is_target(annotations, data)
         rows = pictures_with_largest_people(annotations, is_target, data.largest_people)
         annotations = select_pictures(annotations, rows)
-    if may_skip(split):
+    if may_skip(split) or split == data.train_split:
         training_amounts(data, annotations)  # refuses where there is nobody to train on
+        check_mirror(data)
     return annotations, rows
+
+
+def check_mirror(data: ConfigDict) -> None:
+    """Raises UserError where training mirrors pictures and a joint with a side in its name has no partner."""
+    skeleton = get_skeleton(data.skeleton)
+    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
+    alone = [name for j, name in enumerate(skeleton.names) if j not in paired and has_side(name)]
+    if data.flip > 0 and alone:
+        raise UserError(
+            f"joint {alone[0]!r} has a side, but no partner in config.data.skeleton.flip_pairs: on a mirrored picture "
+            "it is the other side's; pair it, or set data.flip=0"
+        )
 
 
 def _synthetic_source(data: ConfigDict, split: str) -> Source:

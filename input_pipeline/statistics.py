@@ -6,7 +6,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from input_pipeline.annotations import Annotations, count_per_picture
-from input_pipeline.batching import PlannedBatch, plan_block, usable_rows
+from input_pipeline.batching import PlannedBatch, check_batch_size, plan_block, usable_rows
 from querypose_jax.recipes import get_recipe
 from querypose_jax.skeletons import Skeleton
 
@@ -49,6 +49,7 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
 def describe_plan(annotations: Annotations, config: ConfigDict, shards: int) -> dict:
     """What the first epoch's plan costs in padding, packed rows and compiled programs."""
     data = config.data
+    check_batch_size(data.batch_size, shards)
     recipe = get_recipe(data.recipe)
     usable = usable_rows(annotations, recipe, recipe.is_target(annotations, data), data.keep_empty)
     epoch = len(usable) / data.batch_size

@@ -23,6 +23,8 @@ class Targets(NamedTuple):
     """float32 [T], network pixels squared."""
     label: np.ndarray
     """int32 [T]"""
+    scale: np.ndarray | None
+    """float32 [T], how large each one is, see `MovedPeople.scale`; None where the recipe does not tell."""
     num_cut: int
     """People beyond max_people, the smallest of their pictures, that were left out."""
 
@@ -66,6 +68,7 @@ def make_targets(
         keypoints=moved.keypoints[stays],
         area=moved.area[stays],
         label=annotations.label[objects[stays]],
+        scale=None if moved.scale is None else moved.scale[stays],
         num_cut=int(moved.is_left.sum() - stays.sum()),
     )
 
@@ -105,11 +108,14 @@ def make_batch(
     keypoints = np.zeros((size, max_people, num_keypoints, 3), np.float32)
     area = np.zeros((size, max_people), np.float32)
     label = np.zeros((size, max_people), np.int32)
+    scale = None if targets.scale is None else np.zeros((size, max_people), np.float32)
     people = np.where(is_filler, 0, targets.people[members])
     for i, (member, count) in enumerate(zip(members, people, strict=True)):
         own = slice(targets.start[member], targets.start[member] + count)
         boxes[i, :count], keypoints[i, :count] = targets.boxes[own], targets.keypoints[own]
         area[i, :count], label[i, :count] = targets.area[own], targets.label[own]
+        if scale is not None:
+            scale[i, :count] = targets.scale[own]
     canvas = np.array(image.shape[1:3], np.int32)
     identity = np.eye(2, 3, dtype=np.float32)
     own_geometry = geometry.at(members)
@@ -125,5 +131,6 @@ def make_batch(
         area=area,
         label=label,
         is_person=np.arange(max_people) < people[:, None],
+        person_scale=scale,
         budget=budget,
     )

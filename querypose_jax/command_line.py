@@ -1,5 +1,6 @@
 """What all commands share: flags with a config, bad input as one line on stderr and an exit code."""
 
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,7 @@ def run(
         needs_config: False: --config may be left out, its value is None then.
     """
     argv = sys.argv if argv is None else list(argv)
+    print_anything()
     if "--help" in argv or "-h" in argv:
         print(description)
         return 0
@@ -41,6 +43,13 @@ def run(
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def print_anything() -> None:
+    """What a terminal has no letters for (an ä where it knows ASCII) is printed as \\xe4 and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def parse_flags(

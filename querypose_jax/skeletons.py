@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from querypose_jax.errors import UserError
+from querypose_jax.sides import pairs_by_name
 
 DEFAULT_SIGMA = 0.1  # where nobody has measured how exactly people place a joint; COCO's lie between 0.025 and 0.107
 
@@ -169,7 +170,8 @@ def described_skeleton(group: Mapping) -> Skeleton:
     Args:
         group: `names` of the K joints in the order of the annotation file, and, as wanted, `name`, `sigmas` (K
             numbers), `flip_pairs` and `edges` (pairs of joints), `limbs` (pairs from one joint to the next; default:
-            the edges), `parts` (pairs of a part's name and its joints; default: one part per joint).
+            the edges), `parts` (pairs of a part's name and its joints; default: one part per joint). Joints that are in
+            none of the flip_pairs are paired by their names.
 
     Raises:
         UserError: an unknown key, a joint that `names` lacks, or numbers that do not fit.
@@ -193,12 +195,14 @@ def described_skeleton(group: Mapping) -> Skeleton:
             raise UserError(f"config.data.skeleton.{key} must be pairs of two different joints")
         return found
 
+    flip_pairs = pairs("flip_pairs")
+    by_name = tuple(pair for pair in pairs_by_name(names) if not {j for given in flip_pairs for j in given} & set(pair))
     parts = group.get("parts", ()) or tuple((joint, (joint,)) for joint in names)
     try:
         return Skeleton(
             name=group.get("name", "custom"),
             names=names,
-            flip_pairs=pairs("flip_pairs"),
+            flip_pairs=flip_pairs + by_name,
             sigmas=tuple(group.get("sigmas", ()) or (DEFAULT_SIGMA,) * len(names)),
             edges=pairs("edges"),
             parts=tuple((part, joints("parts", called)) for part, called in parts),
@@ -208,3 +212,14 @@ def described_skeleton(group: Mapping) -> Skeleton:
         raise
     except (TypeError, ValueError) as error:
         raise UserError(f"config.data.skeleton: {error}") from None
+
+
+def paired_by_name(described: str | Mapping) -> str:
+    """A line that names the flip pairs of `get_skeleton` that a description does not give; "" where there are none."""
+    if isinstance(described, str):
+        return ""
+    skeleton = described_skeleton(described)
+    given = {frozenset(pair) for pair in described.get("flip_pairs", ())}
+    pairs = [(skeleton.names[left], skeleton.names[right]) for left, right in skeleton.flip_pairs]
+    listed = ", ".join(f"{left} - {right}" for left, right in pairs if frozenset((left, right)) not in given)
+    return listed and f"by their names, these joints change places in a mirror: {listed}"

@@ -45,3 +45,19 @@ def test_the_answer_comes_within_seconds_without_heavy_imports_or_devices(argume
     assert told["heavy"] == []
     assert told["devices"] == []
     assert told["seconds"] < SECONDS
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_a_terminal_has_no_letters_for_ends_no_command(encoding):
+    code = (
+        "import sys; from querypose_jax import command_line\n"
+        "def command(_):\n"
+        "    print('bäume → 猫.jpg')\n"
+        "    raise command_line.UserError('猫.jpg: no such file')\n"
+        "sys.exit(command_line.run(command, '', lambda **_: None, ['it'], needs_config=False))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.endswith(b"ume \\u2192 \\u732b.jpg\n")
+    assert done.stderr == b"error: \\u732b.jpg: no such file\n"

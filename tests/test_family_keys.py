@@ -1,6 +1,7 @@
 """No key of one family is read outside of its folder and its configurations: the house asks the family instead."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ SHARED = {
     "model.loss",
     "matching.solver",  # the same
 }
+KEY = re.compile(r"(config\.)?(model|data|optimizer|train|eval|matching|plan)(\.\w+)+")
 ROOMS_OF_SHARED = ("querypose_jax.backbones", "querypose_jax.weights", "querypose_jax.bench")
 
 
@@ -32,19 +34,14 @@ def own_keys(name: str) -> set[str]:
 
 
 def words(tree: ast.AST) -> Iterator[str]:
-    """Names that code could read a key by: attributes, and strings with their dotted parts."""
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
+    """Last parts of the keys that code reads: attributes of what looks like a configuration, and dotted strings."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_config(node.value):
             yield node.attr
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
-            yield from node.value.split(".")
+        elif isinstance(node, ast.Subscript) and is_config(node.value) and isinstance(node.slice, ast.Constant):
+            yield str(node.slice.value).split(".")[-1]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and KEY.fullmatch(node.value):
+            yield node.value.split(".")[-1]
 
 
 def is_config(node: ast.AST) -> bool:
@@ -54,19 +51,33 @@ def is_config(node: ast.AST) -> bool:
 
 
 def readers(name: str) -> list[str]:
-    """Modules outside of a family that name one of its keys."""
+    """Modules outside of models/, where families and what they share live, that name a key of a family."""
     keys, found = own_keys(name), []
     for path in source_files():
         module = module_name(path)
-        if family(module) == name or module.startswith(("configs", *ROOMS_OF_SHARED, "kernels")):
+        if module.startswith(("configs", "kernels", "querypose_jax.models.", *ROOMS_OF_SHARED)):
             continue
         found += [f"{module} reads {word}" for word in words(ast.parse(path.read_text())) if word in keys]
     return found
 
 
+def strangers(name: str) -> list[str]:
+    """Modules of other families that name a key which only this family has."""
+    others = set().union(*(own_keys(other) for other in registry.HOMES if other != name))
+    keys = own_keys(name) - others
+    folders = [path for path in source_files() if family(module_name(path)) not in (None, name)]
+    return [
+        f"{module_name(path)} reads {word}"
+        for path in folders
+        for word in words(ast.parse(path.read_text()))
+        if word in keys
+    ]
+
+
 @pytest.mark.parametrize("name", sorted(registry.HOMES))
-def test_a_familys_keys_are_read_in_its_folder_alone(name):
+def test_a_familys_keys_are_read_by_families_alone(name):
     assert readers(name) == []
+    assert strangers(name) == []
 
 
 def test_the_rule_itself_finds_a_reader():

@@ -16,7 +16,7 @@ PACKAGES = ("kernels", "configs", "input_pipeline", "querypose_jax")
 CONTRACTS = {"querypose_jax"} | {
     f"querypose_jax.{name}"
     for name in (
-        "budget", "checks", "command_line", "errors", "files", "memory", "pictures", "skeletons", "structures",
+        "budget", "checks", "command_line", "errors", "files", "memory", "pictures", "sides", "skeletons", "structures",
     )
 }  # fmt: skip
 # Left to right: a room may import those before its own, and itself. Rooms of one place do not know each other.

@@ -15,6 +15,7 @@ import launch
 from configs import coco_r50
 from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.checkpoints.config_json import write_config
+from querypose_jax.inference.predictor import Predictor
 from querypose_jax.models.registry import build_model
 from tests import tiny_run
 
@@ -190,6 +191,57 @@ def test_training_without_tensorflow_says_what_to_install(fails, tmp_path, monke
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     assert "pip install 'querypose_jax[train]'" in fails(TINY, f"--workdir={tmp_path}/run")
+
+
+def interrupted(capsys, monkeypatch, mode: str, *arguments: str, said: str = "") -> str:
+    """What a command that is interrupted at work prints."""
+
+    def work(*_):
+        raise KeyboardInterrupt(*[said] if said else [])
+
+    monkeypatch.setitem(launch.MODES, mode, ((), work))
+    assert launch.main(["launch.py", TINY, f"--mode={mode}", *arguments]) == 130
+    return capsys.readouterr().err
+
+
+def test_an_interrupted_command_says_what_the_same_command_would_do(capsys, monkeypatch, tmp_path):
+    here = f"--workdir={tmp_path / 'run'}"
+    begins, continues = "begins anew", "continues from the last checkpoint"
+    assert begins in interrupted(capsys, monkeypatch, "train", here)
+    (tmp_path / "run" / "checkpoints" / "300").mkdir(parents=True)
+    assert continues in interrupted(capsys, monkeypatch, "train", here)
+    for mode in ("eval", "predict", "export", "plan", "replay"):
+        assert continues not in interrupted(capsys, monkeypatch, mode, here)
+    assert "evaluates from the first picture on" in interrupted(capsys, monkeypatch, "eval", here)
+    done = "6 of 11 pictures are done; the same command goes on with the rest"
+    assert interrupted(capsys, monkeypatch, "predict", here, said=done) == f"interrupted; {done}\n"
+
+
+@pytest.mark.slow
+def test_an_interrupted_prediction_of_a_folder_goes_on_when_started_again(imported, tmp_path, capsys, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for index in range(10):
+        Image.new("RGB", (80, 60), (90, 12 * index, 60)).save(tmp_path / "in" / f"{index}.png")
+    command = ["launch.py", "--mode=predict", f"--workdir={imported}", f"--input={tmp_path / 'in'}", "--threshold=0"]
+    command.append(f"--output={tmp_path / 'out'}")
+    predict, windows = Predictor._predict_window, []
+
+    def predict_twice(self, window, threshold):
+        windows.append(len(window))
+        if len(windows) == 2:
+            raise KeyboardInterrupt
+        return predict(self, window, threshold)
+
+    monkeypatch.setattr(Predictor, "_predict_window", predict_twice)
+    assert launch.main(command) == 130
+    part = tmp_path / "out" / "predictions.part.jsonl"
+    assert f"8 of 10 pictures are done ({part}); the same command goes on with the rest" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "predictions.json").exists()
+    assert launch.main(command) == 0
+    assert windows == [8, 2, 2]
+    assert "10 pictures with poses" in capsys.readouterr().out
+    assert len(list((tmp_path / "out").iterdir())) == 10 + 1
+    assert len({person["image_id"] for person in json.loads((tmp_path / "out" / "predictions.json").read_text())}) == 10
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from querypose_jax.errors import UserError
-from querypose_jax.skeletons import COCO, DEFAULT_SIGMA, get_skeleton
+from querypose_jax.skeletons import COCO, DEFAULT_SIGMA, get_skeleton, paired_by_name
 
 FISH = dict(
     name="fish",
@@ -36,6 +36,37 @@ def test_the_known_ones_go_by_their_names():
 
 
 @pytest.mark.parametrize(
+    "names",
+    [
+        ("left_eye", "nose", "right_eye"),
+        ("Left Eye", "Nose", "Right Eye"),
+        ("leftEye", "nose", "rightEye"),
+        ("lefteye", "nose", "righteye"),
+        ("eye_left", "nose", "eye_right"),
+        ("L_Eye", "Nose", "R_Eye"),
+        ("LEye", "Nose", "REye"),
+        ("eye.L", "nose", "eye.R"),
+        ("LEFT_EYE_1", "LEFT_NOSE", "RIGHT_EYE_1"),
+    ],
+)
+@pytest.mark.parametrize("given", [{}, {"flip_pairs": ()}])
+def test_sides_are_paired_by_their_names_which_is_told(names, given):
+    described = dict(names=names) | given
+    assert get_skeleton(described).flip_index == (2, 1, 0)
+    assert paired_by_name(described).endswith(f"in a mirror: {names[0]} - {names[2]}")
+
+
+def test_pairs_that_are_given_come_first_and_names_without_sides_have_none():
+    described = dict(names=("left_a", "right_a", "mirror_a", "left_b", "right_b"), flip_pairs=(("left_a", "mirror_a"),))
+    assert get_skeleton(described).flip_index == (2, 1, 0, 4, 3)
+    assert paired_by_name(described).endswith("mirror: left_b - right_b")
+    plain = dict(names=("cleft", "bright", "bill", "birr", "hip", "left_left", "right_right"))
+    assert get_skeleton(plain).flip_index == tuple(range(7))
+    assert paired_by_name(plain) == paired_by_name("coco") == ""
+    assert paired_by_name(FISH) == ""
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         (dict(names=()), "needs names"),
@@ -54,3 +85,16 @@ def test_a_description_that_does_not_fit_together_is_one_line(changes, message):
     with pytest.raises(UserError, match=message) as error:
         get_skeleton(ConfigDict(FISH | changes))
     assert "\n" not in str(error.value)
+
+
+def test_limbs_are_described_or_else_the_edges():
+    assert get_skeleton(dict(FISH)).limbs == ((0, 3), (1, 2))
+    limbs = get_skeleton(dict(FISH) | dict(limbs=(("tail", "mouth"),))).limbs
+    assert limbs == ((3, 0),)
+    with pytest.raises(UserError, match="skeleton.limbs names the joint 'gill'"):
+        get_skeleton(dict(FISH) | dict(limbs=(("tail", "gill"),)))
+
+
+def test_a_limb_that_runs_the_other_way_in_the_mirror_has_no_mirror_image():
+    fish = get_skeleton(dict(FISH) | dict(limbs=(("mouth", "left_fin"), ("mouth", "right_fin"), *FISH["edges"])))
+    assert fish.flip_limbs == (1, 0, 2, None)

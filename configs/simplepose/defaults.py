@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
     config.model.targets = ConfigDict(
         dict(
             sigma=7.0,  # of the Gaussians, network pixels
-            threshold=0.01,  # tau: Gaussians end where they fall below; also the foreground of the focal loss
+            tau=0.01,  # Gaussians end where they fall below; also the foreground of the focal loss
             offset_window=3.5,  # cells on each side of a limb's start that learn where its end is
             min_joint_scale=1.0,  # network pixels; smaller joints have no target of the scale head
         )
@@ -71,23 +71,10 @@ def get_config() -> ConfigDict:
     )
 
     config.data.update(
-        dict(
-            recipe="affine",
-            batch_size=BATCH,
-            max_people=30,  # G
-            canvases=((512, 512),),  # one: the warp fills it
-            rotate=45.0,  # degrees to both sides
-            scales=(0.5, 2.0),  # factor
-            stretches=(0.95, 1.05),  # further factors of width and of height
-            shift=150,  # whole pixels to all sides
-            joint_shift=0.2,  # probability that all coordinates grow by 0.5 to 1.5 pixels, official
-            grey=0.02,  # probability
-            colour_noise=0.2,  # probability of noise on hue, saturation and value
-            hsv_noise=(10.0, 40.0, 30.0),  # to both sides; hue of 0..179, the others of 0..255
-            smallest_area=1024.0,  # original pixels squared; people so small or smaller have no labels and do not count
-            eval_resize="long",  # long = long side, in the middle of a square | height = height, at the top left
-            eval_length=640,  # pixels of that side
-        )
+        recipe="affine",  # its probabilities and ranges in configs/common.py are the official ones
+        batch_size=BATCH,
+        max_people=30,  # G
+        canvases=((512, 512),),  # one: the warp fills it
     )
 
     config.optimizer.update(

@@ -29,6 +29,7 @@ def get_config() -> ConfigDict:
         smallest_area=0.0,
         eval_resize="height",
         eval_length=160,
+        eval_multiple=32,
         workers=2,
     )
     config.data.synthetic = ConfigDict(

@@ -44,6 +44,7 @@ def drawn_batch(
         area=(boxes[..., 2:] - boxes[..., :2]).prod(-1).astype(np.float32),
         label=np.zeros((pictures, people), np.int32),
         is_person=np.ones((pictures, people), bool),
+        person_scale=np.sqrt((boxes[..., 2:] - boxes[..., :2]).prod(-1)).astype(np.float32),
         budget=choose_budget(counts, 1, people_ladder) if people_ladder else None,
     )
 

@@ -83,6 +83,12 @@ def find_step(directory: str | Path, step: int | None = None) -> int:
         return found
 
 
+def load_about(directory: Path, step: int | None = None) -> dict[str, Any]:
+    """The facts that were saved with a checkpoint; raises UserError as `find_step` does."""
+    with _existing(directory, step) as (manager, found):
+        return read_about(manager, found)
+
+
 def load_before(directory: Path, step: int, state: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
     """The newest checkpoint of a step below `step`, placed as `state` is, with its facts; None where there is none.
 

@@ -39,7 +39,7 @@ def read_config(directory: Path) -> ConfigDict:
     path = directory / NAME
     try:
         config = ConfigDict(_tuples(json.loads(path.read_text())))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; name the folder of a run or of imported weights") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a JSON file ({error}); restore it or start in another folder") from None

@@ -7,10 +7,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from querypose_jax.errors import UserError
 from querypose_jax.inference.draw import draw_poses
-from querypose_jax.inference.results import to_coco_results
+from querypose_jax.inference.results import to_coco_results, whole_numbers
 from querypose_jax.skeletons import Skeleton
-from querypose_jax.structures import Poses
+from querypose_jax.structures import FILLER_ID, Poses
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,20 @@ class Prediction:
         return replace(self, tracks=tracks)
 
     def to_coco(self, image_id: int = 1, category_ids: Sequence[int] | None = None) -> list[dict]:
-        """COCO results, see `to_coco_results`; category_ids: those of class 0, 1, ...; None counts them from 1."""
-        category_ids = category_ids or range(1, int(self.labels.max(initial=0)) + 2)
+        """COCO results, see `to_coco_results`; category_ids: those of class 0, 1, ...; None counts them from 1.
+
+        Raises:
+            UserError: ids that are no whole numbers, fewer than there are classes, or the id that marks no picture.
+        """
+        classes = int(self.labels.max(initial=-1)) + 1
+        [image_id] = whole_numbers("image_id", [image_id])
+        if image_id == FILLER_ID:
+            raise UserError(f"image_id {FILLER_ID}: marks what is no picture; give another one")
+        if category_ids is None:
+            category_ids = range(1, classes + 1)
+        category_ids = whole_numbers("category_ids", category_ids)
+        if len(category_ids) < classes:
+            raise UserError(f"category_ids: {len(category_ids)} of them, but there are people of class {classes - 1}")
         fields = (self.scores, self.labels, np.ones(len(self), bool), self.boxes, self.keypoints, self.keypoint_scores)
         return to_coco_results(Poses(*(field[None] for field in fields)), [image_id], category_ids)
 

@@ -6,6 +6,7 @@ predictor("photo.jpg").draw().save("photo_poses.jpg")
 
 import hashlib
 import json
+import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -20,6 +21,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import querypose_jax
+from querypose_jax.devices.usable import check_usable, note_use
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.frames import predict_frames
@@ -51,8 +53,18 @@ class Predictor:
         """
         self.config, self.skeleton = config, skeleton
         self.recipe = get_recipe(config.data.recipe)
-        self._graphdef, self._state = graphdef, state
+        self._graphdef, self._state, self._is_on_device = graphdef, state, True
         self._predict = make_predict(graphdef)
+        note_use()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle and copy: arrays as numpy's, which need no device until the first picture."""
+        fields = {"config": self.config, "graphdef": self._graphdef, "skeleton": self.skeleton}
+        return fields | {"state": jax.device_get(self._state)}
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        Predictor.__init__(self, **fields)
+        self._is_on_device = False
 
     @classmethod
     def from_checkpoint(
@@ -73,11 +85,15 @@ class Predictor:
             raw: of a run that averages its parameters, those without averaging.
 
         Raises:
-            UserError: there is no checkpoint in `folder`, none of this step, or one of another model.
+            UserError: there is no checkpoint in `folder`, none of this step, or one of another model; or jax cannot be
+                used, see `check_usable`.
         """
         # Imports orbax: slow, and only needed here.
         from querypose_jax.checkpoints.checkpoint import load_model
 
+        check_usable()
+        if os.path.isfile(folder):
+            raise UserError(f"{folder}: is a file; name the folder of a run, which holds config.json and checkpoints/")
         if dtype not in (None, *DTYPES):
             raise UserError(f"dtype {dtype!r} is unknown; known: {', '.join(DTYPES)}")
         config, graphdef, state = load_model(Path(folder), step, config, raw=raw)
@@ -172,18 +188,23 @@ class Predictor:
         """The model with its weights."""
         return nnx.merge(self._graphdef, self._state)
 
-    def warm_up(self, sizes: Iterable[tuple[int, int]] | None = None) -> None:
-        """Compiles for pictures of these sizes (height, width; pixels) before the first one comes.
+    def warm_up(self, sizes: Iterable[tuple[int, int]] | tuple[int, int] | None = None) -> None:
+        """Compiles for pictures of these sizes (height, width; pixels), or of this one, before the first one comes.
 
         None stands for every canvas of the configuration, which takes minutes for a large model with many canvases.
         Single pictures and full batches are two programs; both are compiled.
+
+        Raises:
+            UserError: a size that is none.
         """
-        canvases = self.config.data.canvases if sizes is None else {self.canvas(*size) for size in sizes}
+        canvases = self.config.data.canvases if sizes is None else {self.canvas(*size) for size in _pixel_sizes(sizes)}
+        self._get_ready()
         for canvas, count in product(canvases, sorted({1, self.config.eval.batch_size})):
             self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas, DEFAULT_THRESHOLD)
 
     def _predict_window(self, window: list[tuple[str, Image.Image]], threshold: float) -> list[Prediction]:
         """Batches by canvas, so that the canvas of a picture (and its poses) do not depend on its company."""
+        self._get_ready()
         groups: dict[tuple[int, int], list[int]] = {}
         for i, (_, picture) in enumerate(window):
             groups.setdefault(self.canvas(picture.height, picture.width), []).append(i)
@@ -199,6 +220,12 @@ class Predictor:
                     found[i] = prediction_from_poses(one, picture, self.skeleton, threshold, name)
         return [found[i] for i in range(len(window))]
 
+    def _get_ready(self) -> None:
+        """Before anything is computed; raises UserError where jax cannot be used."""
+        check_usable()
+        if not self._is_on_device:
+            self._state, self._is_on_device = jax.device_put(self._state), True
+
     def canvas(self, height: int, width: int) -> tuple[int, int]:
         """The canvas (height, width) on which a picture of this size is predicted."""
         data, exact = self.config.data, self.config.eval.canvas == "exact"
@@ -210,6 +237,19 @@ class Predictor:
         size = 1 if len(pictures) == 1 else self.config.eval.batch_size
         batch = inference_batch(pictures, canvas, self.recipe, self.config.data, self.skeleton.num_keypoints, size)
         return jax.device_get(self._predict(self._state, batch, Wanted(threshold=float(threshold))))
+
+
+def _pixel_sizes(given: Any) -> list[Any]:
+    """(height, width) pairs from several or one."""
+    try:
+        sizes = [
+            tuple(map(operator.index, size)) for size in ([given] if np.ndim(given) == 1 and len(given) else given)
+        ]
+        if all(len(size) == 2 and min(size) > 0 for size in sizes):
+            return sizes
+    except (TypeError, ValueError):
+        pass
+    raise UserError(f"sizes {' '.join(repr(given).split())}: must be (height, width) in pixels, or several of them")
 
 
 def _windows(pictures: Iterator[tuple[str, Image.Image]], size: int) -> Iterator[list[tuple[str, Image.Image]]]:

@@ -1,9 +1,12 @@
 """Poses as COCO results: the list of flat dicts that pycocotools and the COCO server read."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from querypose_jax.errors import UserError
 from querypose_jax.structures import FILLER_ID, Poses
 
 PIXEL_DECIMALS = 3  # of coordinates in results: far below what OKS can see, and half the size of the file
@@ -28,6 +31,16 @@ def to_coco_results(poses: Poses, image_ids: Sequence[int], category_ids: Sequen
             kept = np.flatnonzero(poses.valid[b])
             results += _picture_results(poses, b, kept, int(image_id), category_ids)
     return results
+
+
+def whole_numbers(name: str, given: Iterable[Any]) -> list[int]:
+    """Ids of any kind of whole number (Python's, numpy's, jax's) as Python's; UserError for anything else."""
+    try:
+        if isinstance(given, Mapping | set):
+            raise TypeError("has no order")
+        return [operator.index(number) for number in given]
+    except TypeError:
+        raise UserError(f"{name} {' '.join(repr(given).split())}: must be whole numbers") from None
 
 
 def _picture_results(poses: Poses, b: int, kept: np.ndarray, image_id: int, category_ids: Sequence[int]) -> list[dict]:

@@ -194,6 +194,7 @@ def abstract_batch(
         area=array(jnp.float32, slots),
         label=array(jnp.int32, slots),
         is_person=array(jnp.bool_, slots),
+        person_scale=array(jnp.float32, slots) if get_recipe(config.data.recipe).gives_scale else None,
         budget=budget,
     )
 

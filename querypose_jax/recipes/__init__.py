@@ -1,10 +1,10 @@
 """What happens to pictures and people on the way in, a file for each recipe (`config.data.recipe`)."""
 
 from querypose_jax.errors import UserError
-from querypose_jax.recipes import detr, querypose
+from querypose_jax.recipes import affine, detr, querypose
 from querypose_jax.recipes.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {"querypose": querypose.RECIPE, "detr": detr.RECIPE}
+RECIPES: dict[str, Recipe] = {"querypose": querypose.RECIPE, "detr": detr.RECIPE, "affine": affine.RECIPE}
 
 
 def get_recipe(name: str) -> Recipe:

@@ -1,7 +1,8 @@
-"""SimplePose's augmentation: one warp with rotation, scale, stretch, shift and mirror (released behaviour).
+"""The recipe of SimplePose: one warp in training, scaled and padded at test time.
 
-Everything is a function of uniform draws, sizes, joints and pixels. Points are pixel indices: whole numbers are pixel
-centres, and nothing is added to the joints of a file. Leading axes S are samples, or none for a single one.
+Joints are pixel indices, as in a COCO file; `decode` adds the half pixel that `Poses` want. The recipe fills the border
+itself, so that a picture's final size is its canvas. Where the warp puts a picture depends on its people: after
+`draw_geometry`, `aim` brings the middle of their joints to the middle of the canvas.
 """
 
 from typing import NamedTuple
@@ -10,173 +11,163 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from querypose_jax.recipes.cubic import warp_pixels
+from querypose_jax.recipes.fit import Fit, fit_picture, fit_size
+from querypose_jax.recipes.fit import inverse_affine as inverse_of_fit
+from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe
+from querypose_jax.recipes.warp import (
+    DRAWS,
+    Colours,
+    change_colours,
+    draw_colours,
+    draw_warp,
+    move_joints,
+    warp_matrix,
+    warp_picture,
+)
 from querypose_jax.skeletons import Skeleton
 
-DRAWS = 13  # uniform numbers per sample that `draw_warp` and `draw_colours` consume
-BORDER_COLOUR = (124, 116, 104)  # RGB around pictures: the mean colour
-COUNTED = 255  # of masks: losses count here, and so they do beyond the border
-STRIDE = 4  # pixels per cell of the loss mask
-# Cubic weights of the four pixels of a cell, in 32nds; a cell counts where more than 0.7 of it does.
-CELL_WEIGHTS, CELL_DENOMINATOR, CELL_THRESHOLD = np.array([-3, 19, 19, -3]), 32, 0.7
-HUE_STEPS = 180  # of OpenCV's hues, in which noise is given; Pillow has 256
+CANVAS_STEP = 4  # pixels per cell of the maps; how often pictures can be halved is the model's to check
 
 
-class Warp(NamedTuple):
-    """What happens to samples; [*S] or [*S, 2] (x, y)."""
+class AffineGeometry(NamedTuple):
+    """What happens to S samples (leading axis S, or none for a single one)."""
 
-    rotate: np.ndarray
-    """Degrees."""
-    scale: np.ndarray
-    stretch: np.ndarray
-    """Further factors of x and of y."""
-    shift: np.ndarray
-    """Whole pixels."""
+    original: np.ndarray
+    """int32 [S, 2], h, w."""
+    final: np.ndarray
+    """int32 [S, 2], h, w of the canvas."""
+    matrix: np.ndarray
+    """float64 [S, 3, 3], original pixel indices -> those of the network."""
+    factors: np.ndarray
+    """float64 [S, 2], network pixels per original pixel along the picture's x and y."""
     mirror: np.ndarray
-
-    @property
-    def factors(self) -> np.ndarray:
-        """[*S, 2]: network pixels per original pixel along x and y."""
-        return np.asarray(self.scale)[..., None] * self.stretch
-
-    @property
-    def size_factor(self) -> np.ndarray:
-        """[*S]: by how much people grow."""
-        return np.sqrt(self.factors.prod(-1))
-
-
-class Colours(NamedTuple):
-    """What happens to the colours of samples, after the warp."""
-
+    """bool [S]"""
+    is_warped: np.ndarray
+    """bool [S]; False: resized and padded."""
+    resized: np.ndarray
+    """int32 [S, 2], h, w without padding; where nothing is warped."""
+    corner: np.ndarray
+    """int32 [S, 2], x, y of the top left; where nothing is warped."""
     grey: np.ndarray
-    """[*S] bool."""
+    """bool [S]"""
     hsv: np.ndarray
-    """[*S, 3]: added to hue (0..179), saturation and value (0..255); zeros: nothing."""
+    """float64 [S, 3], see `Colours`."""
+    smallest_area: np.ndarray
+    """float64 [S], original pixels squared: people so small or smaller lose their labels."""
+
+    def at(self, sample: int | slice | np.ndarray) -> "AffineGeometry":
+        """The geometry of one sample, or of some."""
+        return AffineGeometry(*(field[sample] for field in self))
 
 
-def draw_warp(uniform: np.ndarray, data: ConfigDict) -> Warp:
-    """The random warp of [*S, DRAWS] numbers in [0, 1) (rotate, scales, stretches, shift, flip of config.data)."""
-    shift = np.floor(uniform[..., 4:6] * (2 * data.shift + 1)) - data.shift
-    return Warp(
-        rotate=between(uniform[..., 0], (-data.rotate, data.rotate)),
-        scale=between(uniform[..., 1], data.scales),
-        stretch=between(uniform[..., 2:4], data.stretches),
-        shift=shift,
-        mirror=uniform[..., 6] < data.flip,
+def draw_geometry(uniform: np.ndarray, sizes: np.ndarray, data: ConfigDict) -> AffineGeometry:
+    """The random augmentation of pictures without people; `uniform` is [S, DRAWS], sizes h, w [S, 2]."""
+    warp, colours = draw_warp(uniform, data), draw_colours(uniform, data)
+    canvas = data.canvases[0]
+    nowhere = np.zeros((len(sizes), 2), np.int32)
+    return AffineGeometry(
+        original=sizes.astype(np.int32),
+        final=np.tile(np.array(canvas, np.int32), (len(sizes), 1)),
+        matrix=warp_matrix(warp, sizes[:, ::-1] // 2, sizes, canvas),
+        factors=warp.factors,
+        mirror=warp.mirror,
+        is_warped=np.ones(len(sizes), bool),
+        resized=nowhere,
+        corner=nowhere,
+        grey=colours.grey,
+        hsv=colours.hsv,
+        smallest_area=np.full(len(sizes), float(data.smallest_area)),
     )
 
 
-def draw_colours(uniform: np.ndarray, data: ConfigDict) -> Colours:
-    """The random colours of [*S, DRAWS] numbers in [0, 1) (grey, colour_noise, hsv_noise of config.data)."""
-    noise = between(uniform[..., 9:12], (-1, 1)) * np.array(data.hsv_noise)
-    return Colours(grey=uniform[..., 7] < data.grey, hsv=np.where(uniform[..., 8, None] < data.colour_noise, noise, 0))
+def aim(geometry: AffineGeometry, centre: np.ndarray) -> AffineGeometry:
+    """The geometry of pictures with people: `centre` [S, 2] is x, y of `labelled_centre`."""
+    matrix = geometry.matrix.copy()
+    matrix[..., :2, 2] += (geometry.original[..., ::-1] // 2 - centre) * geometry.factors
+    return geometry._replace(matrix=matrix)
 
 
-def moves_joints(uniform: np.ndarray, data: ConfigDict) -> np.ndarray:
-    """Whether joints are moved by `nudge_joints`, from [*S, DRAWS] numbers (config.data.joint_shift)."""
-    return uniform[..., 12] < data.joint_shift
+def rest_geometry(sizes: np.ndarray, data: ConfigDict) -> AffineGeometry:
+    """Evaluation and prediction: resized as data.eval_resize says, nothing drawn. `sizes` is h, w [S, 2]."""
+    rule, length, multiple = data.eval_resize, data.eval_length, data.eval_multiple
+    fits = [fit_size(height, width, rule, length, multiple) for height, width in sizes.tolist()]
+    back = np.array([inverse_of_fit(fit, *size) for fit, size in zip(fits, sizes.tolist(), strict=True)], np.float64)
+    resized, corner, canvas = (np.array(field, np.int32).reshape(-1, 2) for field in zip(*fits, strict=True))
+    matrix = np.tile(np.eye(3), (len(sizes), 1, 1))
+    matrix[:, :2] = back
+    count = len(sizes)
+    return AffineGeometry(
+        original=sizes.astype(np.int32),
+        final=canvas,
+        matrix=np.linalg.inv(matrix),
+        factors=1 / back[:, [0, 1], [0, 1]],
+        mirror=np.zeros(count, bool),
+        is_warped=np.zeros(count, bool),
+        resized=resized,
+        corner=corner,
+        grey=np.zeros(count, bool),
+        hsv=np.zeros((count, 3)),
+        smallest_area=np.zeros(count),
+    )
 
 
-def between(uniform: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Numbers in [0, 1) spread between two limits."""
-    low, high = limits
-    return low + uniform * (high - low)
+def transform_picture(picture: Image.Image, geometry: AffineGeometry) -> Image.Image:
+    """Applies one sample's geometry to its pixels; the result fills its canvas."""
+    pixels, canvas = np.asarray(picture), tuple(geometry.final.tolist())
+    if geometry.is_warped:
+        warped = warp_picture(pixels, geometry.matrix, canvas)
+        return Image.fromarray(change_colours(warped, Colours(geometry.grey, geometry.hsv)))
+    fit = Fit(tuple(geometry.resized.tolist()), tuple(geometry.corner.tolist()), canvas)
+    return Image.fromarray(fit_picture(pixels, fit))
 
 
-def nudge_joints(joints: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Adds 0.5 to 1.5 pixels to every coordinate of joints [P, K, 3]; `uniform` is [P, K, 2].
-
-    Never less than 0, as in the release, which means to offset a systematic shift of what people label.
-    """
-    return np.concatenate([joints[..., :2] + 0.5 + uniform, joints[..., 2:]], -1)
-
-
-def labelled_centre(joints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """x, y of the middle of all labelled joints [P, K, 3] of a picture, or of the picture (h, w) where there are none.
-
-    In whole pixels, rounded down.
-    """
-    xy = joints[joints[..., 2] > 0][:, :2]
-    if not len(xy):
-        return np.array(size[::-1]) // 2
-    return (xy.min(0) + xy.max(0)) // 2
-
-
-def warp_matrix(warp: Warp, centre: np.ndarray, sizes: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """[*S, 3, 3]: original pixel -> network pixel.
-
-    The picture turns around its middle, which goes to the middle of the canvas, but for a shift that would bring
-    `centre` there if the picture were neither turned nor mirrored (as released).
-
-    Args:
-        warp: of the samples.
-        centre: [*S, 2], see `labelled_centre`.
-        sizes: [*S, 2], h, w of the pictures.
-        canvas: h, w of the result.
-    """
-    middle = (np.asarray(sizes)[..., ::-1] - 1) / 2
-    to = (np.array(canvas[::-1]) - 1) / 2 + warp.shift + (middle - centre) * warp.factors
-    angle = np.deg2rad(warp.rotate)
-    cos, sin = np.cos(angle), np.sin(angle)
-    turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], -2)
-    sign = np.stack([np.where(warp.mirror, -1.0, 1.0), np.ones(np.shape(warp.mirror))], -1)
-    matrix = np.zeros((*np.shape(angle), 3, 3))
-    matrix[..., :2, :2] = (sign * warp.factors)[..., None] * turn
-    matrix[..., :2, 2] = to - np.einsum("...ij,...j->...i", matrix[..., :2, :2], middle)
-    matrix[..., 2, 2] = 1
-    return matrix
+def move_people(people: People, geometry: AffineGeometry, skeleton: Skeleton) -> MovedPeople:
+    """People through the geometry of each one's sample; boxes are those around the moved corners, on the canvas."""
+    x0, y0, x1, y1 = people.boxes.T
+    corners = np.stack([np.stack([x, y], -1) for x in (x0, x1) for y in (y0, y1)], 1)  # T 4 2
+    moved = np.einsum("tij,tkj->tki", geometry.matrix[:, :2, :2], corners) + geometry.matrix[:, None, :2, 2]
+    limit = geometry.final[:, ::-1]
+    boxes = np.concatenate([np.clip(moved.min(1), 0, limit), np.clip(moved.max(1), 0, limit)], -1)
+    is_small = people.area <= geometry.smallest_area  # False where the file has no area
+    joints = move_joints(people.keypoints, geometry.matrix, geometry.mirror, skeleton, geometry.final)
+    joints = np.where((joints[..., 2:] > 0) & ~is_small[:, None, None], joints, 0)
+    whole = (x1 - x0) * (y1 - y0)
+    growth = geometry.factors.prod(-1)
+    area = np.where(np.isnan(people.area), AREA_OF_BOX * whole, people.area) * growth
+    return MovedPeople(
+        boxes=boxes.astype(np.float32),
+        keypoints=joints.astype(np.float32),
+        area=area.astype(np.float32),
+        is_left=(boxes[:, 2:] > boxes[:, :2]).all(-1),
+        scale=np.sqrt(whole * growth).astype(np.float32),
+    )
 
 
-def inverse_affine(matrix: np.ndarray) -> np.ndarray:
-    """float32 [*S, 2, 3]: network pixels [x, y, 1] to original pixels."""
-    return np.linalg.inv(matrix)[..., :2, :].astype(np.float32)
+def inverse_affine(geometry: AffineGeometry) -> np.ndarray:
+    """float32 [S, 2, 3]: network pixel indices [x, y, 1] -> those of the file."""
+    return np.linalg.inv(geometry.matrix)[..., :2, :].astype(np.float32)
 
 
-def move_joints(
-    joints: np.ndarray, matrix: np.ndarray, mirror: np.ndarray, skeleton: Skeleton, canvas: tuple[int, int]
-) -> np.ndarray:
-    """Joints of people on the canvas; left and right change places in the mirror; what leaves it loses its label.
-
-    Args:
-        joints: [*S, K, 3], x, y, visibility in the original picture.
-        matrix: [*S, 3, 3], of the picture of each person.
-        mirror: [*S] bool.
-        skeleton: for left and right.
-        canvas: h, w. As released a joint on the first row or column is outside, one just beyond the last is not.
-    """
-    xy = np.einsum("...ij,...kj->...ki", matrix[..., :2, :2], joints[..., :2]) + matrix[..., None, :2, 2]
-    outside = ((xy <= 0) | (xy > np.array(canvas[::-1]))).any(-1)
-    moved = np.concatenate([xy, np.where(outside, 0, joints[..., 2])[..., None]], -1)
-    return np.where(np.asarray(mirror)[..., None, None], moved[..., list(skeleton.flip_index), :], moved)
+def is_target(facts: Facts, data: ConfigDict) -> np.ndarray:
+    """bool [O]: no crowd, somebody with labelled joints."""
+    return ~facts.is_crowd & (facts.num_keypoints > 0)
 
 
-def warp_picture(picture: np.ndarray, matrix: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """uint8 [h, w, 3] -> uint8 [H, W, 3]: cubic, the border colour around."""
-    return warp_pixels(picture, matrix, canvas, BORDER_COLOUR)
+def is_usable(facts: Facts, is_target: np.ndarray) -> np.ndarray:
+    """bool [P]: pictures with somebody to train on."""
+    return np.bincount(facts.picture_of_object, is_target, minlength=len(facts.size)) > 0
 
 
-def warp_mask(mask: np.ndarray, matrix: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
-    """uint8 [h, w], 255 where losses count -> uint8 [H, W]."""
-    return warp_pixels(mask[..., None], matrix, canvas, (COUNTED,))[..., 0]
-
-
-def loss_mask(mask: np.ndarray) -> np.ndarray:
-    """uint8 [H, W] of the network's input, 255 where losses count -> bool [H/4, W/4]: cells that count.
-
-    OpenCV's cubic resize by 1/4, in whole numbers.
-    """
-    height, width = (side // STRIDE for side in mask.shape)
-    cells = mask[: height * STRIDE, : width * STRIDE].astype(np.int64).reshape(height, STRIDE, width, STRIDE)
-    total = np.einsum("hiwj,i,j->hw", cells, CELL_WEIGHTS, CELL_WEIGHTS)
-    return total > CELL_THRESHOLD * COUNTED * CELL_DENOMINATOR**2
-
-
-def change_colours(picture: np.ndarray, colours: Colours) -> np.ndarray:
-    """One sample's uint8 [H, W, 3] in grey, or with noise on hue, saturation and value (clipped, not wrapped)."""
-    if colours.grey:
-        picture = np.asarray(Image.fromarray(picture).convert("L").convert("RGB"))
-    if not np.any(colours.hsv):
-        return picture
-    hsv = np.asarray(Image.fromarray(picture).convert("HSV"), np.float32)
-    noisy = np.rint(hsv + np.asarray(colours.hsv) * (256 / HUE_STEPS, 1, 1)).clip(0, 255).astype(np.uint8)
-    return np.asarray(Image.fromarray(noisy, "HSV").convert("RGB"))
+RECIPE = Recipe(
+    draws=DRAWS,
+    canvas_step=CANVAS_STEP,
+    draw_geometry=draw_geometry,
+    rest_geometry=rest_geometry,
+    transform_picture=transform_picture,
+    move_people=move_people,
+    inverse_affine=inverse_affine,
+    is_target=is_target,
+    is_usable=is_usable,
+    aim=aim,
+    gives_scale=True,
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from querypose_jax.recipes.affine import COUNTED
+from querypose_jax.recipes.warp import COUNTED
 
 
 def read_people(annotations: Sequence[Mapping[str, Any]], smallest_area: float) -> tuple[np.ndarray, np.ndarray]:

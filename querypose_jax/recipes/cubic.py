@@ -1,7 +1,7 @@
 """Cubic interpolation with the kernel of OpenCV and PyTorch (a = -0.75; Pillow's has -0.5 and -1), in numpy.
 
 Positions are exact: OpenCV 3 and 4 round them to 1/32 pixel when warping, OpenCV 5 does not. Where OpenCV 5 is
-installed (extra `train`) it warps; it takes a fortieth of the time and gives the same pixels to one grey level.
+installed (extra `train`) it warps; it is some forty times as fast and gives the same pixels to one grey level.
 """
 
 import functools

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from querypose_jax.recipes.affine import BORDER_COLOUR
 from querypose_jax.recipes.cubic import cubic_resize
+from querypose_jax.recipes.warp import BORDER_COLOUR
 
 RULES = ("long", "height")
 

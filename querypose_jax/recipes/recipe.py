@@ -58,6 +58,8 @@ class MovedPeople(NamedTuple):
     """float32 [T]"""
     is_left: np.ndarray
     """bool [T], False where nothing is left of the box."""
+    scale: np.ndarray | None = None
+    """float32 [T], square root of width x height of the whole box; None where no family wants it."""
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,8 @@ class Recipe:
     """bool [O]: who is trained on."""
     is_usable: Callable[[Facts, np.ndarray], np.ndarray]
     """(facts, is_target) -> bool [P]: pictures that training uses."""
+    aim: Callable[[Any, np.ndarray], Any] | None = None
+    """(geometry of S samples in training, x, y [S, 2] of the middle of their labelled joints) -> one that looks there;
+    None: the recipe does not look where people are."""
+    gives_scale: bool = False
+    """Whether `move_people` tells how large people are."""

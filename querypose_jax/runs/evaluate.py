@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from input_pipeline.loader import eval_batches, open_split
 from querypose_jax.checkpoints.checkpoint import find_step, has_averages, load_model
+from querypose_jax.checkpoints.names import Names, check_same_names, saved_names
 from querypose_jax.checkpoints.results import NAME, evaluation_folder
 from querypose_jax.devices.distributed import process_share, together
 from querypose_jax.devices.preemption import never, stop_between
@@ -39,7 +40,10 @@ def evaluate(config: ConfigDict, workdir: Path, step: int | None = None) -> None
         UserError: no such checkpoint, or data that cannot be read.
     """
     step = find_step(workdir, step)
-    evaluate_step = make_evaluate(config, workdir)
+    names = saved_names(workdir, step)
+    if names:
+        check_same_names(workdir, names, names._replace(joints=get_skeleton(config.data.skeleton).names))
+    evaluate_step = make_evaluate(config, workdir, names=names)
     place = replicated(make_mesh(config.mesh))
     model, raw = load_model(workdir, step, config, place)[2], None
     if config.eval.raw and has_averages(workdir, step):
@@ -48,12 +52,14 @@ def evaluate(config: ConfigDict, workdir: Path, step: int | None = None) -> None
         evaluate_step(model, step, raw)
 
 
-def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = never) -> Evaluate:
+def make_evaluate(
+    config: ConfigDict, workdir: Path, stop: Callable[[], bool] = never, names: Names | None = None
+) -> Evaluate:
     """`evaluate(model, step, raw)`: writes into `evaluation_folder`, prints the table and where the pictures are.
 
     With eval.raw the raw model is evaluated first, into a folder of its own: metrics.json of the step comes last. A
     split without annotations gets the file for the server instead. Between two batches it raises preemption.Stopped
-    once `stop()` says so.
+    once `stop()` says so. Labels are those of `names`, whatever the order of the classes in the split's own file.
     """
     mesh = make_mesh(config.mesh)
     graphdef, abstract = abstract_model(config)
@@ -64,7 +70,7 @@ def make_evaluate(config: ConfigDict, workdir: Path, stop: Callable[[], bool] = 
     is_crowdpose = config.data.name == "crowdpose"
     scoring = Scoring(is_crowdpose, rescorings, get_scorer(config.eval.scorer), are_all_there=not leaves_out)
     split_name = config.eval.split or config.data.eval_split
-    split = open_split(config, split_name)
+    split = open_split(config, split_name, names.classes if names else ())
     num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
     skeleton = get_skeleton(config.data.skeleton)
     predict = make_predict(graphdef, config.eval.flip)

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
+from querypose_jax.checkpoints.names import Names
 from querypose_jax.checkpoints.one_run import one_run
 from querypose_jax.checkpoints.results import is_evaluated
 from querypose_jax.checkpoints.rotation import Checkpoints
@@ -54,6 +55,7 @@ def train(
     evaluate: Evaluate | None = None,
     fingerprint: str = "",
     stop: Stop = never,
+    names: Names | None = None,
 ) -> TrainState:
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
@@ -65,13 +67,14 @@ def train(
     Args:
         config: all groups, see configs/common.py.
         batches: the batches from a given step (0 = first) on, numpy; this process's part of them.
-        workdir: gets config.json (with the first step that is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard
-            files; bad_step.json with the error.
+        workdir: gets config.json (once a step is made), checkpoints/, run.lock, metrics.jsonl, TensorBoard files;
+            bad_step.json with the error.
         evaluate: from the model's state and the step to metrics; writes workdir/eval/STEP/metrics.json. Called every
             config.eval.every steps and at the end, with config.train.ema_decay on the averaged model.
         fingerprint: tells one data set from another; a run is only continued on the same one.
         stop: asked after every step; once it says so, that step is saved and training ends. What is left of the step
             (its evaluation) is done at the next start.
+        names: of classes and joints, kept with every checkpoint.
 
     Returns:
         The last state.
@@ -96,7 +99,7 @@ def train(
         together(),  # again: what fails inside must not wait for the others to close the checkpoints
     ):
         # Restore.
-        about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config)}
+        about: dict[str, Any] = {"data": fingerprint, "model": model_hash(config), "names": names and names._asdict()}
         bad = BadSteps(workdir, config.train.max_bad_steps, config.train.seed, restored(checkpoints, "bad_steps"))
         if checkpoints.latest_step is not None:
             check_same_data(checkpoints, fingerprint, workdir)

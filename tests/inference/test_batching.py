@@ -3,6 +3,7 @@ from PIL import Image
 
 from configs import querypose
 from querypose_jax.inference.batching import inference_batch
+from querypose_jax.recipes import get_recipe
 from querypose_jax.structures import FILLER_ID
 
 
@@ -10,7 +11,7 @@ def test_batch_maps_network_pixels_to_original_pixels_and_marks_fillers():
     pictures = [Image.new("RGB", (300, 200), (10, 20, 30)), Image.new("RGB", (100, 100), (200, 0, 0))]
     data = querypose.get_config().data
     data.update(eval_short_side=100, longest_side=1000)
-    batch = inference_batch(pictures, (128, 160), data, num_keypoints=14, batch_size=4)
+    batch = inference_batch(pictures, (128, 160), get_recipe(data.recipe), data, num_keypoints=14, batch_size=4)
     assert batch.image.shape == (4, 128, 160, 3)
     assert batch.image.dtype == np.uint8
     assert batch.valid_size.tolist() == [[100, 150], [100, 100], [100, 100], [100, 100]]

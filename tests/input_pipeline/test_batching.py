@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 from configs import querypose
+from configs.simplepose import synthetic_tiny as simplepose_tiny
 from input_pipeline import batching
+from input_pipeline.annotations import labelled_centres
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
+from input_pipeline.targets import make_batch
 from querypose_jax.errors import UserError
+from querypose_jax.recipes.affine import RECIPE as AFFINE
 from querypose_jax.recipes.querypose import CANVAS_STEP, RECIPE
+from querypose_jax.recipes.warp import labelled_centre
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +178,21 @@ def test_a_batch_that_does_not_split_over_the_devices_is_one_clear_line(annotati
 @pytest.mark.parametrize("canvas", querypose.get_config().data.canvases)
 def test_default_canvases_are_multiples_of_the_coarsest_stride(canvas):
     assert all(side % CANVAS_STEP == 0 for side in canvas)
+
+
+def test_a_recipe_that_looks_at_people_gets_the_middle_of_their_joints(annotations):
+    config = simplepose_tiny.get_config()
+    config.data.update(batch_size=5, block_batches=2, canvases=((160, 192),))
+    is_target = AFFINE.is_target(annotations, config.data)
+    is_target[annotations.start[3] : annotations.start[4]] = False
+    centres = labelled_centres(annotations, is_target)
+    for row in range(annotations.num_pictures):
+        own = np.arange(annotations.start[row], annotations.start[row + 1])
+        joints = annotations.keypoints[own[is_target[own]]]
+        np.testing.assert_array_equal(centres[row], labelled_centre(joints, annotations.size[row]))
+    planned = batching.plan_block(annotations, config, 1, 0)[0]
+    assert planned.samples.targets.scale.shape == planned.samples.targets.area.shape
+    batch = make_batch(
+        annotations, AFFINE, *planned.samples, planned.members, np.zeros((5, 160, 192, 3), np.uint8), 4, None
+    )
+    assert (batch.person_scale[batch.is_person] > 0).all() and (batch.person_scale[~batch.is_person] == 0).all()

@@ -3,8 +3,10 @@
 import dataclasses
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -194,3 +196,84 @@ def test_chart_bars_are_as_high_as_their_values():
     left, middle, right = (int(painted[40:, third].sum(0).max()) for third in thirds)
     assert abs(middle / left - 2) < 0.05
     assert right <= 1
+
+
+def test_bars_narrower_than_a_pixel_are_drawn():
+    assert (np.asarray(bar_chart("", [str(n) for n in range(1001)], {"n": range(1001)})) == COLORS[0]).all(-1).any()
+
+
+def saved(folder, name: str, pixels: np.ndarray, kind: str = "PNG") -> None:
+    Image.fromarray(pixels).save(folder / name, kind)
+
+
+def test_pictures_of_16_bits_that_use_fewer_are_told(tmp_path):
+    """12 and 14 bits of 16, in gray and in PNGs of three channels; a dark room is no fault of the file."""
+    rng = np.random.default_rng(0)
+    gray = rng.integers(0, 2**12, (40, 50)).astype(np.uint16)
+    saved(tmp_path, "a12.png", gray)
+    saved(tmp_path, "b14.png", gray << 2)
+    saved(tmp_path, "c16.png", gray << 4)
+    saved(tmp_path, "d12.tiff", gray, "TIFF")
+    saved(tmp_path, "e8.png", (gray >> 7).astype(np.uint8))  # nothing above 31 of 255
+    saved(tmp_path, "f8.png", (gray >> 4).astype(np.uint8))
+    (tmp_path / "g12_rgb.png").write_bytes(png_of_16_bits(np.stack([gray] * 3, -1)))
+    (tmp_path / "h16_rgb.png").write_bytes(png_of_16_bits(np.stack([gray << 4] * 3, -1)))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    drawings = [draw_people(0, "train", i, 40, 50, 1) for i in range(len(names))]
+    annotations = dataclasses.replace(index_of(drawings), file_name=np.array(names))
+    found = {f.kind: f for f in find_in_pictures(annotations, tmp_path, workers=1)}
+    few = found["16 bits of which fewer are used"]
+    assert few.times == 4
+    assert [example.split(":")[0] for example in few.examples] == ["a12.png", "b14.png", "d12.tiff"]
+    assert "multiply the values" in few.consequence and not few.stops
+    assert [example.split(":")[0] for example in found["nearly black"].examples] == ["e8.png"]
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """A PNG of three channels with 16 bits each, which Pillow does not write."""
+    height, width, _ = pixels.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def test_habits_of_annotation_tools_that_change_a_score_are_told():
+    sound = index_of([draw_people(0, "train", i, 160, 192, 3) for i in range(6)])
+    of_box = sound.bbox[:, 2:].prod(-1)
+    everybody = np.ones(len(sound.bbox), bool)
+
+    def kinds(**values) -> dict[str, int]:
+        return counts(find_in_annotations(dataclasses.replace(sound, **values), everybody, max_people=3))
+
+    area = "area of the box in place of the segment's, everywhere"
+    assert kinds() == {}
+    assert kinds(object_id=np.arange(len(of_box))) == {"annotation id 0": 1}
+    assert kinds(area=of_box) == {area: len(of_box)}
+    assert kinds(area=np.round(of_box)) == {area: len(of_box)}
+    one_segment = np.where(np.arange(len(of_box)) == 3, 0.6 * of_box, of_box)
+    assert kinds(area=one_segment) == {}
+    assert kinds(area=of_box, has_area=~everybody) == {}
+    none_of_it = dict(category_names=np.array(["person", "root"]), category_ids=np.array([1, 2]))
+    assert kinds(**none_of_it) == {"class without annotations": 1}
+
+
+def test_only_crowds_are_only_crowds():
+    """A picture of a crowd, one of a crowd and somebody without a box, one of nobody else than that, one of nobody."""
+    sound = index_of([draw_people(0, "train", i, 160, 192, 1) for i in range(5)])
+    a = {name: getattr(sound, name).copy() for name in ("is_crowd", "bbox")}
+    a["is_crowd"][0] = True
+    a["bbox"][1, 2] = 0
+    index = dataclasses.replace(sound, **a, start=np.array([0, 1, 2, 3, 5, 5]))  # the fourth has two people
+    a["is_crowd"][4], a["bbox"][3, 2] = True, 0
+    for keep_empty in (False, True):
+        is_target = RECIPE.is_target(index, querypose.get_config().data)
+        found = {f.kind: f for f in find_in_annotations(index, is_target, 3, keep_empty)}
+        assert [e.split(" ")[0] for e in found["only crowds on the picture"].examples] == [index.file_name[0]]
+        nobody = found["people on the picture, none of them to train on"].examples
+        assert [e.split(" ")[0] for e in nobody] == [index.file_name[1], index.file_name[3]]
+        assert found["nobody on the picture"].consequence.startswith("trained on as a negative") == keep_empty

@@ -115,27 +115,27 @@ def changed(**values) -> dict:
     return value
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [
-        ("<html>not found</html>", r"people.json: is not JSON \(.*\); download or export it again"),
-        (["a list"], "has no lists 'images' and 'annotations'"),
-        (dict(images=[]), "has no lists 'images' and 'annotations'"),
-        (without("file_name", "images"), "image number 1 lacks 'file_name'"),
-        (without("area", "annotations"), "annotation number 1 lacks 'area'"),
-        (changed(id=1), "annotation number 3 has the id 1"),
-        (changed(image_id=6), r"annotation number 1 \(id 3\) belongs to image 6, which the file does not list"),
-        (changed(bbox=[1, 2, 3]), r"\(id 3\): bbox must be four finite numbers"),
-        (changed(bbox=[1, 2, 3, float("nan")]), r"\(id 3\): bbox must be four finite numbers"),
-        (changed(area=None), r"\(id 3\): area, num_keypoints, iscrowd and category_id must be numbers"),
-        (changed(keypoints=[1, 2, 2]), r"\(id 3\): keypoints must be 51 finite numbers"),
-        (changed(num_keypoints=18), r"\(id 3\): num_keypoints is 18, not 0 to 17"),
-        (changed(num_keypoints=-1), r"\(id 3\): num_keypoints is -1, not 0 to 17"),
-        (changed(category_id=4), r"annotation number 1 \(id 3\) is of category 4, the file has 1;"),
-        (content() | dict(categories=[dict(id="a", name="b")]), "'categories' must be a list of entries with an id"),
-        (dict(images=[], annotations=[]), "lists no pictures, the split 'val' is empty"),
-    ],
-)
+BROKEN = [
+    ("<html>not found</html>", r"people.json: is not JSON \(.*\); download or export it again"),
+    (["a list"], "has no lists 'images' and 'annotations'"),
+    (dict(images=[]), "has no lists 'images' and 'annotations'"),
+    (without("file_name", "images"), "image number 1 lacks 'file_name'"),
+    (without("area", "annotations"), "annotation number 1 lacks 'area'"),
+    (changed(id=1), "annotation number 3 has the id 1"),
+    (changed(image_id=6), r"annotation number 1 \(id 3\) belongs to image 6, which the file does not list"),
+    (changed(bbox=[1, 2, 3]), r"\(id 3\): bbox must be four finite numbers"),
+    (changed(bbox=[1, 2, 3, float("nan")]), r"\(id 3\): bbox must be four finite numbers"),
+    (changed(area=None), r"\(id 3\): area, num_keypoints, iscrowd and category_id must be numbers"),
+    (changed(keypoints=[1, 2, 2]), r"\(id 3\): keypoints must be 51 finite numbers"),
+    (changed(num_keypoints=18), r"\(id 3\): num_keypoints is 18, not 0 to 17"),
+    (changed(num_keypoints=-1), r"\(id 3\): num_keypoints is -1, not 0 to 17"),
+    (changed(category_id=4), r"annotation number 1 \(id 3\) is of category 4, the file has 1;"),
+    (content() | dict(categories=[dict(id="a", name="b")]), "'categories' must be a list of entries with an id"),
+    (dict(images=[], annotations=[]), "lists no pictures, the split 'val' is empty"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), BROKEN)
 def test_a_broken_file_is_one_line_that_says_where(read, value, message):
     with pytest.raises(UserError, match=message) as error:
         read(value)

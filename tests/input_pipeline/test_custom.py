@@ -54,26 +54,26 @@ def test_check_reads_data_of_ones_own_too(config):
     assert not any(finding.stops for finding in findings)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda c: c.data.custom.update(val=("no.json", "pictures")),
-            r"insects/no.json: no such file. config.data.custom",
-        ),
-        (
-            lambda c: c.data.custom.update(val=("annotations/val.json", "no")),
-            r"insects/no: no such folder. config.data",
-        ),
-        (lambda c: c.data.custom.update(val=("a", "b", "c")), "config.data.custom.val must be a pair"),
-        (lambda c: c.data.custom.update(categories=("beetle", "wasp")), "has no category 'wasp'; it has ant, beetle"),
-        (lambda c: c.data.custom.update(categories=("ant",)), "the classes ant; set model.num_classes to 1"),
-        (lambda c: c.model.update(num_classes=1), "the classes beetle, ant; set model.num_classes to 2"),
-        (lambda c: c.model.update(num_classes=3), "the classes beetle, ant; set model.num_classes to 2"),
-        (lambda c: c.data.skeleton.update(names=("a", "b"), flip_pairs=(), edges=(), sigmas=()), "6 finite numbers"),
-        (lambda c: c.data.custom.__delattr__("val"), "'val' is no split .*; known: train"),
-    ],
-)
+MISFITS = [
+    (
+        lambda c: c.data.custom.update(val=("no.json", "pictures")),
+        r"insects/no.json: no such file. config.data.custom",
+    ),
+    (
+        lambda c: c.data.custom.update(val=("annotations/val.json", "no")),
+        r"insects/no: no such folder. config.data",
+    ),
+    (lambda c: c.data.custom.update(val=("a", "b", "c")), "config.data.custom.val must be a pair"),
+    (lambda c: c.data.custom.update(categories=("beetle", "wasp")), "has no category 'wasp'; it has ant, beetle"),
+    (lambda c: c.data.custom.update(categories=("ant",)), "the classes ant; set model.num_classes to 1"),
+    (lambda c: c.model.update(num_classes=1), "the classes beetle, ant; set model.num_classes to 2"),
+    (lambda c: c.model.update(num_classes=3), "the classes beetle, ant; set model.num_classes to 2"),
+    (lambda c: c.data.skeleton.update(names=("a", "b"), flip_pairs=(), edges=(), sigmas=()), "6 finite numbers"),
+    (lambda c: c.data.custom.__delattr__("val"), "'val' is no split .*; known: train"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), MISFITS)
 def test_what_does_not_fit_is_one_line(config, change, message):
     change(config)
     with pytest.raises(UserError, match=message) as error:

@@ -18,7 +18,7 @@ def assert_equal(found, expected):
     for field in dataclasses.fields(expected):
         if field.name != "budget":
             a, b = getattr(found, field.name), getattr(expected, field.name)
-            assert a.dtype == b.dtype
+            assert (a is None) == (b is None) and (a is None or a.dtype == b.dtype)
             np.testing.assert_array_equal(a, b)
 
 

@@ -53,9 +53,10 @@ def test_a_map_of_odd_size_reads_the_pixels_that_nearest_neighbour_resizing_read
 
 
 def test_tokens_of_padding_are_not_proposed():
-    tokens = make_tokens([jnp.zeros((1, 4, 4, 8))], jnp.array([[16, 32]]), (32, 32), jnp.zeros((1, 8)))
+    blank, levels = jnp.zeros((1, 4, 4, 8)), jnp.zeros((1, 8))
+    tokens = jax.jit(lambda size: make_tokens([blank], size, (32, 32), levels))(jnp.array([[16, 32]]))
     assert tokens.is_valid.tolist() == [[True] * 8 + [False] * 8]
-    proposals = make_proposals(tokens)
+    proposals = jax.jit(make_proposals)(tokens)
     assert np.array_equal(proposals.is_kept, tokens.is_valid)
     first = jax.nn.sigmoid(proposals.logits[0, 0])
     assert np.allclose(first, [0.125, 0.25, 0.05, 0.05])
@@ -64,8 +65,9 @@ def test_tokens_of_padding_are_not_proposed():
 def test_attention_among_queries_equals_self_attention_where_both_are_the_same():
     plain, ours = SelfAttention(8, 2, FLOAT32, nnx.Rngs(0)), QueryAttention(8, 2, FLOAT32, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (2, 3, 5, 8))
-    assert np.allclose(ours(x), plain(x), atol=1e-6)
-    assert np.allclose(ours(x, x), plain(x), atol=1e-6)
+    alone, twice, expected = jax.jit(lambda x: (ours(x), ours(x, x), plain(x)))(x)
+    assert np.allclose(alone, expected, atol=1e-6)
+    assert np.allclose(twice, expected, atol=1e-6)
 
 
 def test_a_blocked_query_is_not_seen():
@@ -73,20 +75,23 @@ def test_a_blocked_query_is_not_seen():
     attention = QueryAttention(8, 2, FLOAT32, nnx.Rngs(0))
     x, v = jax.random.normal(jax.random.key(1), (2, 1, 4, 8))
     is_seen = jnp.ones((4, 4), bool).at[0, 1:].set(False)
-    out = attention(x, v, is_seen)
-    assert np.allclose(out[:, 0], attention(x[:, :1], v[:, :1])[:, 0], atol=1e-6)
-    assert np.allclose(out[:, 1:], attention(x, v)[:, 1:], atol=1e-6)
+    calls = jax.jit(lambda x, v: (attention(x, v, is_seen), attention(x[:, :1], v[:, :1]), attention(x, v)))
+    out, alone, everybody = calls(x, v)
+    assert np.allclose(out[:, 0], alone[:, 0], atol=1e-6)
+    assert np.allclose(out[:, 1:], everybody[:, 1:], atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_locations_and_attention_weights_are_at_least_float32(dtype):
     layer = DeformableAttention(16, 2, 1, 2, jnp.dtype(dtype), nnx.Rngs(0))
     queries, references = jnp.zeros((1, 3, 16), dtype), jnp.full((1, 3, 1, 2), 1 / 3)
-    locations, weights = layer.samples(queries, references, [(4, 300)])
+    memory = jnp.zeros((1, 1200, 16), dtype)
+    call = jax.jit(lambda *x: (layer.samples(*x, [(4, 300)]), layer(*x, memory, [(4, 300)])))
+    (locations, weights), out = call(queries, references)
     assert locations.dtype == weights.dtype == jnp.float32
     steps = np.diff(locations[0, 0, 0, 0, :, 0]) * 300
     assert np.allclose(steps, 1, atol=1e-4), "points of a head are a cell apart, also where a map is 300 cells wide"
-    assert layer(queries, references, jnp.zeros((1, 1200, 16), dtype), [(4, 300)]).dtype == dtype
+    assert out.dtype == dtype
 
 
 def test_heads_start_at_the_prior_and_without_moving_anything():
@@ -112,8 +117,9 @@ def test_sums_read_matched_people_only_and_padding_gives_no_nan():
     people = targets()
     points = jnp.broadcast_to(people.xy[0, 0] + jnp.array([0.1, 0.2]), (1, 1, 3, 2, 2))
     boxes = jnp.broadcast_to(people.boxes[0, 0] + jnp.array([0.1, 0.2, 0, 0]), (1, 1, 3, 4))
-    assert np.allclose(keypoint_sums(points, MATCHES, people), 0.6)
-    l1, giou = box_sums(boxes, MATCHES, people)
+    sums = jax.jit(lambda: (keypoint_sums(points, MATCHES, people), *box_sums(boxes, MATCHES, people)))
+    joints, l1, giou = sums()
+    assert np.allclose(joints, 0.6)
     assert np.allclose(l1, 0.3)
     # 0.2 x 0.4 boxes overlap on 0.1 x 0.2: 0.02 of a union of 0.14; their hull is 0.3 x 0.6.
     assert np.allclose(giou, 1 - (0.02 / 0.14 - 0.04 / 0.18), atol=1e-4)
@@ -122,7 +128,7 @@ def test_sums_read_matched_people_only_and_padding_gives_no_nan():
         terms = keypoint_sums(points, MATCHES, people), oks_sums(points, MATCHES, people, (0.1, 0.1))
         return sum(term.sum() for term in (*terms, *box_sums(boxes, MATCHES, people)))
 
-    for gradient in jax.grad(total, (0, 1))(points, boxes):
+    for gradient in jax.jit(jax.grad(total, (0, 1)))(points, boxes):
         assert np.isfinite(gradient).all()
         assert np.array_equal(gradient.reshape(3, -1).any(-1), [False, True, False])
 
@@ -137,10 +143,11 @@ def test_focal_loss_is_positive_for_the_column_of_the_matched_person():
 
 def test_costs_take_the_person_s_column_and_have_a_place_for_every_pair():
     logits = jnp.array([[[0.0, 3.0], [0.0, -3.0]]])
-    cost = class_cost(logits, targets(), 0.25, 2.0)
+    cost_of = jax.jit(lambda logits: class_cost(logits, targets(), 0.25, 2.0))
+    cost = cost_of(logits)
     assert cost.shape == (1, 2, 2)
     assert cost[0, 0, 0] < cost[0, 1, 0], "a query that is sure of the class costs less"
-    stacked = class_cost(jnp.stack([logits, -logits]), targets(), 0.25, 2.0)
+    stacked = cost_of(jnp.stack([logits, -logits]))
     assert np.allclose(stacked[0], cost)
     assert np.allclose(stacked[1, 0, 0], cost[0, 1])
     boxes = jnp.array([[[0.5, 0.5, 0.2, 0.4], [0.6, 0.5, 0.2, 0.4]]])

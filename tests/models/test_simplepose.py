@@ -64,6 +64,13 @@ def people_batch(people=(2, 0, 3, 1), seed=0) -> Batch:
     return jax.tree.map(jnp.asarray, batch)
 
 
+def mirrored(batch: Batch) -> Batch:
+    """The people as the mirror shows them."""
+    x, y, v = jnp.moveaxis(batch.keypoints, -1, 0)
+    keypoints = jnp.stack([WIDTH - 1 - x, y, v], -1)[:, :, jnp.array(COCO.flip_index)]
+    return dataclasses.replace(batch, keypoints=keypoints)
+
+
 def maps_of(batch: Batch, config, stacks: bool = False) -> Maps:
     """Maps that are exactly what the network should say."""
     targets = compiled_targets(batch, FrozenConfigDict(config.model.targets))
@@ -82,7 +89,7 @@ def random_maps(seed: int = 0, pictures: int = 4) -> Maps:
 
 def loss_of(maps: Maps, batch: Batch, config) -> tuple:
     settings, weights = map(FrozenConfigDict, (config.model.targets, config.model.loss))
-    return compiled_loss(maps, compiled_targets(batch, settings), weights, settings.threshold)
+    return compiled_loss(maps, compiled_targets(batch, settings), weights, settings.tau)
 
 
 compiled_loss = jax.jit(simplepose_loss, static_argnums=(2, 3), compiler_options=COMPILED_SOON)
@@ -191,11 +198,9 @@ def test_fillers_have_nobody():
 def test_maps_of_both_views_agree():
     """The maps of mirrored people, merged with those of the people, are the maps of the people."""
     config, batch = small_config(), people_batch()
-    x, y, v = jnp.moveaxis(batch.keypoints, -1, 0)
-    mirrored = jnp.stack([WIDTH - 1 - x, y, v], -1)[:, :, jnp.array(COCO.flip_index)]
-    mirrored = maps_of(dataclasses.replace(batch, keypoints=mirrored), config)
+    other = maps_of(mirrored(batch), config)
     maps = maps_of(batch, config)
-    merged = merge_mirrored(maps, mirrored, COCO.flip_index, COCO.flip_limbs)
+    merged = merge_mirrored(maps, other, COCO.flip_index, COCO.flip_limbs)
     np.testing.assert_allclose(merged.heatmaps, maps.heatmaps, atol=0.01)
     difference = np.abs(merged.offsets - maps.offsets).max(-1)
     assert (difference < 1e-3).mean() > 0.98, "but for the border cells of windows, which round to the other side"
@@ -210,20 +215,23 @@ def test_limbs_without_a_mirror_image_keep_their_own_offsets():
     assert not np.array_equal(merged.offsets[..., 0, :], first.offsets[..., 0, :])
 
 
-def test_prediction_gives_what_is_wanted(model):
-    batch = people_batch()
-    graphdef, state = nnx.split(model)
+def test_both_views_together_give_the_people_that_are_wanted():
+    config, batch = small_config(), people_batch()
+    views = maps_of(batch, config), maps_of(mirrored(batch), config)
+    graphdef, state = nnx.split(SimplePose(config, nnx.Rngs(0)))
 
     @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
-    def run(state, batch):
+    def run(state, batch, views):
         model = nnx.merge(graphdef, state)
-        model.network.heatmaps[0].bias.set_value(jnp.full(17, 0.3))  # somebody is everywhere
-        return model.predict(batch, Wanted(best=3, threshold=0.2), flip=True)
+        model.network = lambda images: jax.tree.map(lambda *pair: jnp.concatenate(pair)[None], *views)
+        return model.predict(batch, flip=True), model.predict(batch, Wanted(best=2, threshold=0.5), flip=True)
 
-    poses = run(state, batch)
-    assert poses.keypoints.shape == (4, 3, 17, 2)
-    scores, valid = np.asarray(poses.scores), np.asarray(poses.valid)
-    assert valid.any() and np.array_equal(valid, scores >= 0.2)
+    every, wanted = run(state, batch, views)
+    assert every.valid.sum(1).tolist() == [2, 0, 3, 1]
+    assert wanted.keypoints.shape == (4, 2, 17, 2)
+    assert wanted.valid.sum(1).tolist() == [2, 0, 2, 1]
+    scores, valid = np.asarray(wanted.scores), np.asarray(wanted.valid)
+    assert (scores[valid] >= 0.5).all()
 
 
 def test_a_picture_that_cannot_be_halved_so_often_is_named(model):
@@ -244,7 +252,7 @@ def test_configurations_pass_their_check(config):
         ("model.backbone.dims", (8, 8), r"model.backbone.dims=\(8, 8\) needs 4 numbers"),
         ("model.backbone.mods", (1,), "model.backbone.mods"),
         ("model.targets.sigma", -1.0, "model.targets.sigma=-1.0 must be positive"),
-        ("model.targets.threshold", 1.5, "model.targets.threshold=1.5 must lie between 0 and 1"),
+        ("model.targets.tau", 1.5, "model.targets.tau=1.5 must lie between 0 and 1"),
         ("model.loss.pictures_per_group", 3, "model.loss.pictures_per_group=3 must divide data.batch_size=8"),
         ("train.pictures_per_group", 5, "train.pictures_per_group=5 must divide data.batch_size=8"),
         ("data.canvases", ((100, 64),), "data.canvases.*must be multiples of 32 pixels"),

@@ -45,6 +45,7 @@ def golden(request):
     return Golden(request.param)
 
 
+@goldens.float32_is_slow
 def test_encoder_and_selection_equal_reference(golden, dtype, record_property):
     config = golden.meta["config"]
     parts = filled(lambda: Parts(config, jnp.dtype(dtype)), part_names(config), golden, dtype)
@@ -95,8 +96,9 @@ def test_proposals_of_long_maps_equal_reference(golden, dtype):
     height, width = golden["wide_padded_size"].tolist()
     sizes = jnp.asarray(golden["wide_image_sizes"], jnp.int32)
     blank = [jnp.zeros((len(sizes), -(-height // 2**s), -(-width // 2**s), 4), dtype) for s in (3, 4, 5, 6)]
-    tokens = make_tokens(blank, sizes, (height, width), jnp.zeros((4, 4), dtype))
-    proposals = make_proposals(tokens)
+    levels = jnp.zeros((4, 4), dtype)
+    propose = jax.jit(lambda blank, sizes: make_proposals(make_tokens(blank, sizes, (height, width), levels)))
+    proposals = propose(blank, sizes)
     assert np.array_equal(proposals.is_kept, golden["wide_kept"])
     check_proposals(proposals, golden["wide_proposals"], dtype)
 

@@ -11,8 +11,11 @@ import pytest
 from flax import nnx
 
 from querypose_jax.backbones.backbone import normalise
+from querypose_jax.errors import UserError
 from querypose_jax.models.simplepose.params import KNOWINGLY_UNUSED
+from querypose_jax.skeletons import COCO, CROWDPOSE
 from querypose_jax.structures import Batch
+from querypose_jax.weights.official import from_official, to_official
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close
 from tests.parity.simplepose import (
@@ -31,6 +34,7 @@ TOLERANCE = {  # relative to the largest value
     ("eval", "float32"): 2e-5,
     ("train", "float32"): 2e-4,
 }
+LARGEST_FILLED = 10_000_000  # parameters
 STATISTICS = {"float64": 1e-6, "float32": 1e-4}
 
 
@@ -136,3 +140,30 @@ def test_every_name_of_a_manifest_has_its_place_or_is_known_to_be_unused(path: P
     assert trained == set(manifest["shapes"]) - set(manifest["buffers"])
     assert all(KNOWINGLY_UNUSED.search(name) for name in manifest["counters"])
     assert sum(np.prod(ours[name]) for name in trained) == manifest["num_parameters"]
+
+
+@pytest.mark.parametrize("path", manifests())
+def test_directed_limbs_of_known_skeletons_are_those_of_the_release(path: Path):
+    theirs = json.loads(path.read_text())["config"]
+    known = [s for s in (COCO, CROWDPOSE) if list(s.names) == theirs["joints"]]
+    if not known:
+        pytest.skip("joints of neither COCO nor CrowdPose")
+    assert known[0].limbs == tuple(map(tuple, theirs["limbs"]))
+
+
+@pytest.mark.parametrize("path", manifests())
+def test_a_whole_state_dict_goes_in_and_out_and_a_missing_name_fails(path: Path):
+    manifest = json.loads(path.read_text())
+    if manifest["num_parameters"] > LARGEST_FILLED:
+        pytest.skip("as large as the released ones, of which names and shapes are compared")
+    config = experiment(manifest["config"], "float32")
+    generator = np.random.default_rng(0)
+    tensors = {name: generator.random(shape, np.float32) for name, shape in manifest["shapes"].items()}
+    state = from_official(tensors | dict.fromkeys(manifest["counters"], np.zeros((), np.int64)), config)
+    back = to_official(state, config)
+    assert back.keys() == tensors.keys()
+    assert all(np.array_equal(back[name], tensors[name]) for name in tensors)
+    gone = next(iter(tensors))
+    del tensors[gone]
+    with pytest.raises(UserError, match=f"1 names are missing: {gone}"):
+        from_official(tensors, config)

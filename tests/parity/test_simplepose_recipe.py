@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from querypose_jax.recipes import fit
-from querypose_jax.recipes.affine import (
+from querypose_jax.recipes.counted import counted_mask, read_people
+from querypose_jax.recipes.cubic import cubic_warp
+from querypose_jax.recipes.warp import (
     BORDER_COLOUR,
     Warp,
     inverse_affine,
@@ -17,8 +19,6 @@ from querypose_jax.recipes.affine import (
     warp_matrix,
     warp_picture,
 )
-from querypose_jax.recipes.counted import counted_mask, read_people
-from querypose_jax.recipes.cubic import cubic_warp
 from querypose_jax.skeletons import Skeleton
 from tests.parity import goldens
 from tests.parity.goldens import Golden, assert_close

@@ -47,7 +47,7 @@ def test_training_curve_follows_reference(path, dtype, record_property):
         def loss(params):
             model = nnx.merge(graphdef, params, rest, copy=True)
             maps = model(normalise(batch, jnp.dtype(dtype)), train=True)
-            total, terms = simplepose_loss(maps, targets, loss_settings, config.model.targets.threshold)
+            total, terms = simplepose_loss(maps, targets, loss_settings, config.model.targets.tau)
             return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
         (total, (terms, rest)), gradients = jax.value_and_grad(loss, has_aux=True)(params)

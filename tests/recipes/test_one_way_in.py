@@ -48,7 +48,7 @@ def test_prediction_and_evaluation_of_a_picture_are_the_same_to_the_byte(drawn, 
     assert seen == 6
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "affine"])  # it warps: never a resize to the bit
 def test_training_without_chance_is_evaluation(drawn, name):
     config = drawn.copy_and_resolve_references()
     config.data.update(recipe=name, flip=0.0, crop=0.0, short_sides=(131,), batch_size=1, block_batches=12)
@@ -83,6 +83,6 @@ def test_a_picture_comes_back_from_anywhere_on_its_canvas():
 
 
 def test_an_unknown_recipe_is_one_line():
-    with pytest.raises(Exception, match="config.data.recipe='cake' is unknown; known: querypose, detr"):
+    with pytest.raises(Exception, match="config.data.recipe='cake' is unknown; known: querypose, detr, affine"):
         get_recipe("cake")
     assert get_recipe(querypose.get_config().data.recipe) is RECIPES["querypose"]

@@ -199,8 +199,8 @@ def test_other_data_or_another_model_is_refused_and_the_run_stays_as_it_was(tmp_
     with pytest.raises(UserError, match="other data .*fingerprint one, now two"):
         train(fake_config(num_steps=20), fake_batches(), tmp_path, fingerprint="two")
     other = fake_config()
-    other.model.dim = 32
-    with pytest.raises(UserError, match="model.dim is 64 there and 32 here"):
+    other.model.width = 32
+    with pytest.raises(UserError, match="model.width is 8 there and 32 here"):
         train(other, fake_batches(), tmp_path, fingerprint="one")
     assert ((tmp_path / "config.json").read_text(), losses(tmp_path)) == before
 

@@ -125,12 +125,12 @@ def test_each_new_shape_is_announced_once_and_the_first_as_a_line():
         with compiling.told(batch):
             pass
     assert bar.lines == [
-        "compiling the training step for 4 pictures of 64x96, 8 rows of people; "
+        "compiling the training step for 4 pictures of 64x96, up to 8 people; "
         "every other shape compiles when it first comes"
     ]
     assert bar.descriptions == [
-        "compiling for 4 pictures of 64x96, 8 rows of people",
+        "compiling for 4 pictures of 64x96, up to 8 people",
         "train",
-        "compiling for 4 pictures of 32x32, 8 rows of people",
+        "compiling for 4 pictures of 32x32, up to 8 people",
         "train",
     ]

@@ -12,6 +12,7 @@ POSITIVE = (
     "model.backbone.feature_dim", "model.backbone.stacks", "model.targets.sigma", "model.targets.offset_window",
     "model.loss.drop_above", "model.decode.candidates", "model.decode.max_distance", "model.decode.min_length",
     "model.decode.no_scale", "model.decode.people", "data.scales", "data.stretches", "data.eval_length",
+    "data.eval_multiple",
 )  # fmt: skip
 NOT_NEGATIVE = (
     "model.targets.min_joint_scale", "model.loss.focal_gamma", "model.loss.offset_margin", "model.loss.scale_margin",
@@ -31,11 +32,11 @@ def check(config: ConfigDict) -> None:
     """
     one_of = {"model.backbone.name": ("hourglass",), "data.eval_resize": RULES}
     check_ranges(config, POSITIVE, NOT_NEGATIVE, SHARES, ASCENDING, one_of)
-    backbone, threshold = config.model.backbone, config.model.targets.threshold
+    backbone, tau = config.model.backbone, config.model.targets.tau
     levels = f"needs {backbone.depth + 1} numbers: one per level (model.backbone.depth={backbone.depth}), one inside"
     for key in ("dims", "mods"):
         require(len(backbone[key]) == backbone.depth + 1, config, f"model.backbone.{key}", levels)
-    require(0 < threshold < 1, config, "model.targets.threshold", "must lie between 0 and 1")
+    require(0 < tau < 1, config, "model.targets.tau", "must lie between 0 and 1")
     limbs = get_skeleton(config.data.skeleton).limbs
     require(limbs, config, "data.skeleton", "has no limbs or edges: joints could not be joined to people")
     check_pictures(config)
@@ -48,8 +49,9 @@ def check_pictures(config: ConfigDict) -> None:
     multiples = f"must be multiples of {pixels} pixels: 4 x 2^model.backbone.depth"
     for canvas in config.data.canvases:
         require(all(side % pixels == 0 for side in canvas), config, "data.canvases", multiples)
-    length = f"must be a multiple of {pixels} pixels: 4 x 2^model.backbone.depth"
-    require(config.data.eval_length % pixels == 0, config, "data.eval_length", length)
+    multiple = f"must be a multiple of {pixels} pixels: 4 x 2^model.backbone.depth"
+    for key in ("eval_length", "eval_multiple"):
+        require(config.data[key] % pixels == 0, config, f"data.{key}", multiple)
 
 
 def check_groups(config: ConfigDict) -> None:

@@ -40,7 +40,7 @@ class SimplePose(PoseModel):
         settings = self.config.targets
         with jax.named_scope("targets"):
             targets = make_targets(batch, self.skeleton, settings, self.dtype, self.config.scale_head)
-        return simplepose_loss(outputs, targets, self.config.loss, settings.threshold)
+        return simplepose_loss(outputs, targets, self.config.loss, settings.tau)
 
     def decode(self, outputs: Maps, batch: Batch) -> Poses:
         """People of the last stack's maps in original pixels, best first."""

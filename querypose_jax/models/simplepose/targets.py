@@ -72,12 +72,12 @@ def heatmap_targets(
     xy: Float[Array, "B G K 2"], is_labelled: Bool[Array, "B G K"], config: ConfigDict, size: tuple[int, int]
 ) -> Float[Array, "B h w K"]:
     """Gaussians of sigma pixels around the joints, 0 below the threshold; of overlapping ones the larger."""
-    reach = 1.0 * math.ceil(math.sqrt(-2 * config.sigma**2 * math.log(config.threshold)) / STRIDE)
+    reach = 1.0 * math.ceil(math.sqrt(-2 * config.sigma**2 * math.log(config.tau)) / STRIDE)
     x, y = across(xy[..., 0], size[1], reach), across(xy[..., 1], size[0], reach)
     is_near = y.is_near[:, :, None] & x.is_near[:, None] & people_last(is_labelled)[:, None, None]  # B h w K G
     along_y, along_x = (jnp.exp(-jnp.square(axis.distance) / (2 * config.sigma**2)) for axis in (y, x))
     gaussian = along_y[:, :, None] * along_x[:, None]
-    return jnp.where(is_near & (gaussian >= config.threshold), gaussian, 0).max(-1, initial=0)
+    return jnp.where(is_near & (gaussian >= config.tau), gaussian, 0).max(-1, initial=0)
 
 
 def limb_targets(

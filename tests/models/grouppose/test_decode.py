@@ -5,8 +5,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from querypose_jax.models.grouppose.decode import decode
 
+from querypose_jax.models.deformable.decode import decode
 from querypose_jax.structures import FILLER_ID
 from tests.models.grouppose.small_model import people_batch
 

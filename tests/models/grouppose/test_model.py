@@ -56,6 +56,7 @@ def test_first_references_are_what_the_encoder_proposes():
     assert np.allclose(found.references[0][:, :, 1:], found.points[-1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_faithful_auxiliary_outputs_change_losses_of_earlier_layers_only():
     (faithful, terms), (clean, clean_terms) = outputs(), outputs(faithful=False)
     assert np.allclose(faithful.points[-2], clean.points[-2], atol=1e-6)
