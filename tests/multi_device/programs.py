@@ -20,8 +20,10 @@ from querypose_jax.checkpoints.checkpoint import named_leaves
 from querypose_jax.checkpoints.train_state import init_state
 from querypose_jax.devices import sharding
 from querypose_jax.models.registry import build_model
-from querypose_jax.structures import PeopleBudget
+from querypose_jax.structures import Batch, PeopleBudget
 from querypose_jax.training.step import make_train_step
+from tests.models.edpose import small_model as edpose
+from tests.models.grouppose import small_model as grouppose
 from tests.models.small_model import people_batch, small_config
 
 RATE = 1.0  # of plain gradient descent: Adam's first step knows the sign of a gradient only
@@ -30,12 +32,23 @@ RATE = 1.0  # of plain gradient descent: Adam's first step knows the sign of a g
 def one_step(mesh: Mesh) -> dict[str, np.ndarray]:
     """Losses of one training step of the full (not the light) version, and what every parameter moves by."""
     config = small_config(light=False, pose_convs=1, flow_couplings=2)
+    devices = mesh.shape["data"]
+    return step_of(config, people_batch(people=(2, 1, 0, 3), budget=PeopleBudget(devices, 8 // devices)), mesh)
+
+
+def edpose_step(mesh: Mesh) -> dict[str, np.ndarray]:
+    """The same of an ED-Pose in float64, whose denoising losses are formed in two groups of two pictures."""
+    config = edpose.small_config(dtype="float64", **{"loss.pictures_per_group": 2})
+    with jax.enable_x64(True):
+        return step_of(config, grouppose.people_batch(people=(2, 1, 0, 3)), mesh)
+
+
+def step_of(config: ConfigDict, batch: Batch, mesh: Mesh) -> dict[str, np.ndarray]:
+    """One training step on a batch."""
     optimizer = optax.sgd(RATE)
     graphdef, state = init_state(build_model(config, rngs=nnx.Rngs(0)), optimizer)
     before = jax.tree.map(np.array, named_leaves(state.model))
-    devices = mesh.shape["data"]
     step = make_train_step(graphdef, optimizer, optax.constant_schedule(RATE), mesh)
-    batch = people_batch(people=(2, 1, 0, 3), budget=PeopleBudget(devices, 8 // devices))
     state, metrics = step(sharding.replicate(state, mesh), sharding.put_batch(batch, mesh))
     moved = {f"moved/{name}": np.asarray(leaf) - before[name] for name, leaf in named_leaves(state.model).items()}
     return moved | {name: np.asarray(value) for name, value in metrics.items()}
@@ -56,7 +69,9 @@ def matching(mesh: Mesh, solver: str) -> dict[str, np.ndarray]:
     return {"query": np.asarray(found.query), "person": np.asarray(found.person), "program": compiled.as_text()}
 
 
-PROGRAMS = {"one_step": one_step} | {f"matching_{solver}": partial(matching, solver=solver) for solver in SOLVERS}
+PROGRAMS = {"one_step": one_step, "edpose_step": edpose_step} | {
+    f"matching_{solver}": partial(matching, solver=solver) for solver in SOLVERS
+}
 
 if __name__ == "__main__":
     program = PROGRAMS[sys.argv[1]]

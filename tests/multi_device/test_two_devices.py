@@ -61,3 +61,13 @@ def test_matching_is_the_same_and_gathers_no_costs(solver, tmp_path):
     for collective in ("all-gather", "all-to-all", "all-reduce", "collective-permute"):
         assert collective not in program
     assert "f32[2,9,5]" in program  # each device holds the costs of its two pictures
+
+
+@pytest.mark.slow
+def test_a_training_step_of_an_edpose_is_the_same_noise_and_denoising_losses_included(tmp_path):
+    """Draws are those of the whole batch; denoising losses of groups of pictures do not depend on who holds them."""
+    one, two = one_and_two("edpose_step", tmp_path)
+    assert sum(name.startswith("loss/dn_") for name in one) == 2 * 3
+    for name in one:
+        limit = 1e-9 * max(np.abs(one[name]).max(), 1e-3)
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=limit, err_msg=name)
