@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ def folder(tmp_path, monkeypatch) -> Path:
     config.data.prepared = str(tmp_path / "data")
     save_model(tmp_path / "runs" / "demo", config, nnx.state(build_model(config, rngs=nnx.Rngs(0))))
     Image.new("RGB", (192, 160), (90, 120, 60)).save("photo.jpg")
+    (tmp_path / "docs" / "pictures").mkdir(parents=True)
+    shutil.copy(ROOT / "docs" / "pictures" / "people.jpg", tmp_path / "docs" / "pictures")
     return tmp_path
 
 

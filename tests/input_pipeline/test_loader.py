@@ -26,7 +26,8 @@ STEPS, RESTART = 50, 20
 
 
 def fields(batch) -> dict:
-    return {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "budget"}
+    values = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "budget"}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def as_bytes(batch) -> dict:
