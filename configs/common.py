@@ -104,7 +104,7 @@ def get_config() -> ConfigDict:
             every=5000,  # steps; 0 = never during training
             max_pictures=0,  # 0 = all
             batch_size=1,  # per device
-            canvas="ladder",  # ladder (fast) | exact (next multiple of 32 of each picture, the released protocol)
+            canvas="ladder",  # ladder (fast) | exact (released protocol; for QueryPose the next multiple of 32 pixels)
             num_drawn=8,  # pictures with poses drawn per evaluation
             draw_threshold=0.3,  # score from which a pose is drawn
             split="",  # of --mode=eval; "" = data.eval_split; test-dev (COCO) writes the zip that the server takes
