@@ -159,7 +159,7 @@ def test_bfloat16_computes_and_keeps_float32_parameters():
 
 
 def test_resnet_trains_from_the_third_stage_on():
-    config = ConfigDict(dict(name="resnet", depth=50, width=256))
+    config = ConfigDict(dict(name="resnet", depth=50, width=256, remat=False))
     state = nnx.state(nnx.eval_shape(lambda: Backbone(config, jnp.dtype("float32"), nnx.Rngs(0))))
     trained = {path[:3] for path, leaf in nnx.to_flat_state(state) if isinstance(leaf, nnx.Param)}
     frozen = {path[:3] for path, leaf in nnx.to_flat_state(state) if isinstance(leaf, Frozen)}

@@ -61,7 +61,7 @@ def golden_config(golden: Golden) -> ConfigDict:
 
 
 def resnet_config(depth: int, width: int) -> ConfigDict:
-    return ConfigDict(dict(name="resnet", depth=depth, width=width))
+    return ConfigDict(dict(name="resnet", depth=depth, width=width, remat=False))
 
 
 def hrnet_config(branch_width: int, pyramid: str, width: int) -> ConfigDict:
