@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.data.synthetic = ConfigDict(
         dict(train_pictures=12, val_pictures=4, height=160, width=192, max_people=3, seed=0)
     )
-    config.optimizer.update(learning_rate=1e-2, warmup_steps=0)
+    config.optimizer.update(learning_rate=1e-3, warmup_steps=0)
     config.train.update(num_steps=12, seed=0, log_every=1, checkpoint_every=3)
     config.eval.update(every=0, batch_size=2, num_drawn=2)
     return config
