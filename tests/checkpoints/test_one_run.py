@@ -34,8 +34,8 @@ def holder(tmp_path):
     child = int(process.stdout.readline())
     yield process
     process.kill()
+    os.kill(child, 9)  # first: it holds the pipe that is read to its end
     process.communicate()
-    os.kill(child, 9)
 
 
 def test_a_second_start_is_refused_and_touches_nothing(tmp_path, holder):

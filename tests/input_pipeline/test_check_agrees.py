@@ -262,6 +262,7 @@ def test_one_split_that_cannot_be_read_does_not_hide_the_other(config, tmp_path,
     assert "is not JSON" in said.err and "STOPS  unusable image: 1" in said.out
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_letters_gets_every_finding(config, tmp_path):
     value = content()
     value["images"][0]["file_name"] = "写真.jpg"

@@ -178,6 +178,7 @@ def test_class_scores_are_the_same_in_training_and_at_test_unless_matched_querie
     assert np.allclose(trained.logits, tested.logits, atol=1e-4) == (which != "released")
 
 
+@pytest.mark.slow
 def test_refined_queries_are_kept_at_test_time_by_query_iteration_3b_and_by_feedback_of_all():
     default, figure_b, every = (cascade(v, False) for v in ("default", "query_iteration=3b", "feedback=all"))
     assert np.allclose(default.logits[0], figure_b.logits[0], atol=1e-5)

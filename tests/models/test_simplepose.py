@@ -110,6 +110,7 @@ def model():
     return SimplePose(small_config(), nnx.Rngs(0))
 
 
+@pytest.mark.slow
 def test_a_training_step_has_finite_losses_and_gradients_for_every_parameter(model):
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     batch = people_batch()
@@ -215,6 +216,7 @@ def test_limbs_without_a_mirror_image_keep_their_own_offsets():
     assert not np.array_equal(merged.offsets[..., 0, :], first.offsets[..., 0, :])
 
 
+@pytest.mark.slow
 def test_both_views_together_give_the_people_that_are_wanted():
     config, batch = small_config(), people_batch()
     views = maps_of(batch, config), maps_of(mirrored(batch), config)

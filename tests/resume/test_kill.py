@@ -81,6 +81,7 @@ def test_a_killed_training_loop_continues_to_the_bit(tmp_path):
         np.testing.assert_array_equal(killed[name], whole[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_killed_on_four_devices_continues_on_two_as_if_on_one(tmp_path):
     run(fake_command(tmp_path / "one"))
     kill_in_the_middle(fake_command(tmp_path / "moved"), tmp_path / "moved", step=18, devices=4)
