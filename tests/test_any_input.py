@@ -16,8 +16,9 @@ from querypose_jax.geometry.boxes import MAX_LOG_GROWTH, apply_deltas, giou
 from querypose_jax.geometry.keypoints import to_box_relative, to_pixels
 from querypose_jax.layers.real_nvp import RealNVP
 from querypose_jax.models.flip import similarity
+from querypose_jax.models.focal_loss import focal_loss
 from querypose_jax.models.querypose.decode import decode
-from querypose_jax.models.querypose.losses import focal_loss, rle_loss
+from querypose_jax.models.querypose.losses import rle_loss
 from querypose_jax.recipes import querypose
 from querypose_jax.recipes.geometry import LARGEST_CROPPED_ASPECT
 from querypose_jax.skeletons import COCO

@@ -59,8 +59,7 @@ def run(config: ConfigDict, options: Options) -> str:
         notes.append(f"The peer is {peer}.")
         for peer_way in options.peer_ways(config.model.dtype):
             candidates[str(peer_way)] = OwnProcess(peer_poses, config, options.workdir, batch, peer_way)
-            middle, largest = difference(candidates, str(peer_way))
-            notes.append(f"Keypoints differ from {peer_way}, by {middle:.1e} pixels (median), {largest:.1e} at most.")
+            notes.append(about_difference(candidates, str(peer_way)))
     times = take_turns(candidates | {PEAK: large_product(config.model.dtype)}, options.rounds)
     ran = int(jax.device_get(candidates[EXACT]()).valid.sum(1).max())
     notes.append(f"{EXACT}: k = {ran} at most (valid results of a picture).")
@@ -91,11 +90,13 @@ def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch, way: PeerW
     return load_peer(config, weights(config, workdir)[1]).inference(batch, way)
 
 
-def difference(candidates: dict[str, Callable], peer: str) -> tuple[float, float]:
-    """Median and largest one between the coordinates of all reported queries and the peer's, pixels.
+def about_difference(candidates: dict[str, Callable], peer: str) -> str:
+    """How far the coordinates of all valid results are from the peer's, pixels.
 
-    Random weights amplify rounding: they send joints far outside of the picture. NaN where nothing is reported.
+    Random weights amplify rounding: they send joints far outside of the picture.
     """
     ours = jax.device_get(candidates["all"]())
     found = np.abs(ours.keypoints - candidates[peer]())[ours.valid]
-    return (float(np.median(found)), float(found.max())) if found.size else (np.nan, np.nan)
+    if not found.size:
+        return f"Keypoints were not compared with {peer}: no result is valid with these weights; give --workdir."
+    return f"Keypoints differ from {peer}, by {np.median(found):.1e} pixels (median), {found.max():.1e} at most."

@@ -10,7 +10,8 @@ from configs import querypose
 from querypose_jax.geometry.boxes import giou, picture_scale
 from querypose_jax.geometry.keypoints import to_box_relative
 from querypose_jax.layers.real_nvp import RealNVP
-from querypose_jax.models.querypose.losses import focal_loss, giou_loss, l1_loss, rle_loss
+from querypose_jax.models.focal_loss import focal_loss
+from querypose_jax.models.querypose.losses import giou_loss, l1_loss, rle_loss
 from querypose_jax.models.querypose.params import head_names
 from querypose_jax.skeletons import COCO
 from tests.parity import goldens

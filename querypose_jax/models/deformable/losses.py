@@ -13,22 +13,12 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from kernels.assignment import Matches
 from querypose_jax.geometry.boxes import from_cxcywh, giou
 from querypose_jax.models.deformable.targets import Targets
+from querypose_jax.models.focal_loss import focal_loss
 
 SMALLEST_OKS = 1e-6  # released
 COUNT_EPSILON = 1e-6  # added to the number of labelled joints, released
 GIOU_EPSILON = 1e-6  # added to union and hull, released
 NOBODY = -1  # column of a query that is matched to nobody
-
-
-def focal_loss(
-    logits: Float[Array, "*B"], target: Float[Array, "*B"], alpha: float, gamma: float
-) -> Float[Array, "*B"]:
-    """Sigmoid focal loss (Lin et al. 2017, Eq. 5); target is 0 or 1."""
-    probability = jax.nn.sigmoid(logits)
-    cross_entropy = jax.nn.softplus(logits) - logits * target
-    p_target = probability * target + (1 - probability) * (1 - target)
-    alpha_target = alpha * target + (1 - alpha) * (1 - target)
-    return alpha_target * (1 - p_target) ** gamma * cross_entropy
 
 
 def keypoint_l1(

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from querypose_jax.geometry.boxes import picture_scale
 from querypose_jax.geometry.keypoints import to_box_relative
-from querypose_jax.models.querypose.losses import focal_loss, giou_loss, l1_loss, rle_loss
+from querypose_jax.models.focal_loss import focal_loss
+from querypose_jax.models.querypose.losses import giou_loss, l1_loss, rle_loss
 from querypose_jax.models.querypose.outputs import Outputs
 from querypose_jax.models.querypose.packing import take_rows
 from querypose_jax.structures import Batch

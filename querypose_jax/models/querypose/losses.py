@@ -1,4 +1,4 @@
-"""The losses of a QueryPose: focal, L1, GIoU and residual log-likelihood, at every stage (paper section 3.4)."""
+"""The losses of a QueryPose: L1, GIoU and residual log-likelihood, at every stage (paper section 3.4)."""
 
 import math
 from collections.abc import Callable
@@ -10,17 +10,6 @@ from jaxtyping import Array, Bool, Float
 from querypose_jax.geometry.boxes import giou
 
 SIGMA_EPSILON = 1e-9
-
-
-def focal_loss(
-    logits: Float[Array, "*B"], target: Float[Array, "*B"], alpha: float, gamma: float
-) -> Float[Array, "*B"]:
-    """Sigmoid focal loss (Lin et al. 2017, Eq. 5), elementwise; target is 0 or 1."""
-    probability = jax.nn.sigmoid(logits)
-    cross_entropy = jax.nn.softplus(logits) - logits * target
-    p_target = probability * target + (1 - probability) * (1 - target)
-    alpha_target = alpha * target + (1 - alpha) * (1 - target)
-    return alpha_target * (1 - p_target) ** gamma * cross_entropy
 
 
 def l1_loss(pred: Float[Array, "*B 4"], gt: Float[Array, "*B 4"], scale: Float[Array, "*#B 4"]) -> Float[Array, "*B"]:
