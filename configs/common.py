@@ -131,3 +131,16 @@ def get_config() -> ConfigDict:
         )
     )
     return config
+
+
+def on_synthetic_people(config: ConfigDict) -> None:
+    """Sets `config.data` to drawn pictures of 160 x 192 with one to three people, eight to a batch."""
+    config.data.update(name="synthetic", root="", batch_size=8, max_people=4, canvases=((160, 192),), workers=2)
+    config.data.synthetic = ConfigDict(
+        dict(train_pictures=5000, val_pictures=200, height=160, width=192, max_people=3, seed=0)
+    )
+
+
+def resized_whole(config: ConfigDict) -> None:
+    """Drawn pictures keep their size and are not cropped, for the recipes that resize by the short side."""
+    config.data.update(crop=0.0, short_sides=(160,), eval_short_side=160, longest_side=192)

@@ -6,6 +6,7 @@ python launch.py --config=configs/synthetic_tiny.py --workdir=runs/synthetic_tin
 from ml_collections import ConfigDict
 
 from configs import querypose
+from configs.common import on_synthetic_people, resized_whole
 
 
 def get_config() -> ConfigDict:
@@ -28,22 +29,9 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone.update(name="small", width=64)
 
-    config.data.update(
-        name="synthetic",
-        root="",
-        batch_size=8,
-        max_people=4,
-        people_ladder=(17, 24),
-        crop=0.0,
-        short_sides=(160,),
-        eval_short_side=160,
-        longest_side=192,
-        canvases=((160, 192),),
-        workers=2,
-    )
-    config.data.synthetic = ConfigDict(
-        dict(train_pictures=5000, val_pictures=200, height=160, width=192, max_people=3, seed=0)
-    )
+    on_synthetic_people(config)
+    resized_whole(config)
+    config.data.people_ladder = (17, 24)
 
     config.optimizer.update(
         learning_rate=1e-3,

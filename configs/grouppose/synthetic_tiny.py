@@ -7,6 +7,7 @@ Without boxes to start from, DETRs learn slowly at first: how many steps it take
 
 from ml_collections import ConfigDict
 
+from configs.common import on_synthetic_people, resized_whole
 from configs.grouppose import defaults
 
 
@@ -24,21 +25,8 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone.update(name="small")
 
-    config.data.update(
-        name="synthetic",
-        root="",
-        batch_size=8,
-        max_people=4,
-        crop=0.0,
-        short_sides=(160,),
-        eval_short_side=160,
-        longest_side=192,
-        canvases=((160, 192),),
-        workers=2,
-    )
-    config.data.synthetic = ConfigDict(
-        dict(train_pictures=5000, val_pictures=200, height=160, width=192, max_people=3, seed=0)
-    )
+    on_synthetic_people(config)
+    resized_whole(config)
 
     config.optimizer.update(
         learning_rate=1e-3,

@@ -5,6 +5,7 @@ python launch.py --config=configs/simplepose/synthetic_tiny.py --workdir=runs/si
 
 from ml_collections import ConfigDict
 
+from configs.common import on_synthetic_people
 from configs.simplepose import defaults
 
 
@@ -16,12 +17,8 @@ def get_config() -> ConfigDict:
     config.model.targets.update(sigma=3.0, offset_window=2.0)
     config.model.decode.update(people=32, max_distance=20.0)
 
+    on_synthetic_people(config)
     config.data.update(
-        name="synthetic",
-        root="",
-        batch_size=8,
-        max_people=4,
-        canvases=((160, 192),),
         rotate=15.0,  # the people of the validation pictures stand upright
         scales=(0.8, 1.25),
         shift=20,
@@ -30,10 +27,6 @@ def get_config() -> ConfigDict:
         eval_resize="height",
         eval_length=160,
         eval_multiple=32,
-        workers=2,
-    )
-    config.data.synthetic = ConfigDict(
-        dict(train_pictures=5000, val_pictures=200, height=160, width=192, max_people=3, seed=0)
     )
 
     config.optimizer.update(learning_rate=1e-3, warmup_steps=90, schedule="cosine")
