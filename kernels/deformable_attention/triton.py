@@ -24,6 +24,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from kernels.deformable_attention.gather import Shapes, deformable_attention_gather
 from kernels.determinism import wants_determinism
+from kernels.relaxed_additions import relax_additions
+
+relax_additions()
 
 CHUNK = 2048  # queries of a chunk of the deterministic backward pass
 

@@ -22,7 +22,10 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Float, Int
 
 from kernels.determinism import wants_determinism
+from kernels.relaxed_additions import relax_additions
 from kernels.roi_align.sampling import TAPS, BoxSamples, axis_taps, box_samples, merge_taps
+
+relax_additions()
 
 MOST_CHANNELS = 256  # of a program; 16 cells x 256 channels are 32 float32 sums in each thread of 4 warps
 
@@ -201,4 +204,4 @@ def scatter_kernel(level_ref, row_ref, row_weight_ref, column_ref, column_weight
 
                     @pl.when(weight != 0)
                     def _(position=position, weight=weight):
-                        plgpu.atomic_add(gradient, (position, channels), value * weight.astype(value.dtype))
+                        jax.ref.addupdate(gradient, (position, channels), value * weight.astype(value.dtype))

@@ -121,10 +121,12 @@ def pulled(function: Callable, operands: Sequence[np.ndarray], cotangent: np.nda
 
 
 def errors(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Largest difference over the largest number; norm of the difference over the norm."""
+    """Largest difference over the largest number; norm of the difference over the norm. What is zero shall be zero."""
     difference = actual - expected
-    largest = np.abs(difference).max() / np.abs(expected).max()
-    return float(largest), float(np.linalg.norm(difference) / np.linalg.norm(expected))
+    largest, norm = np.abs(difference).max(), np.linalg.norm(difference)
+    if not expected.any():
+        return float(largest), float(norm)
+    return float(largest / np.abs(expected).max()), float(norm / np.linalg.norm(expected))
 
 
 def with_far(locations: np.ndarray, rng: np.random.Generator) -> np.ndarray:

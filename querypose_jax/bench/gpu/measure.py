@@ -62,16 +62,16 @@ def call(program: Callable, arguments: tuple, calls: int = 1) -> None:
 
 def time_by_turns(sheet: Sheet, runs: Mapping[str, Run]) -> dict[str, Times]:
     """Seconds of one call of each; what fails is written down and left out."""
-    batches = {}
+    counts: dict[str, int] = {}
     for name, run in runs.items():
         with sheet.guarded(name):
             run(1)
             began = time.monotonic()
             run(2)
             once = max((time.monotonic() - began) / 2, 1e-6)
-            batches[name] = partial(run, 1 if sheet.sizes.is_tiny else min(MOST_CALLS, math.ceil(BATCH_S / once)))
-    times = take_turns(batches, sheet.sizes.rounds)
-    return {name: Times(t.wall / batches[name].args[0], t.cpu / batches[name].args[0]) for name, t in times.items()}
+            counts[name] = 1 if sheet.sizes.is_tiny else min(MOST_CALLS, math.ceil(BATCH_S / once))
+    times = take_turns({name: partial(runs[name], count) for name, count in counts.items()}, sheet.sizes.rounds)
+    return {name: Times(t.wall / counts[name], t.cpu / counts[name]) for name, t in times.items()}
 
 
 def write_times(
