@@ -31,6 +31,7 @@ from querypose_jax.bench.gpu.sheet import CEILINGS, FULL, TINY, Sheet, fill, fin
 from querypose_jax.bench.gpu.show import show  # noqa: E402
 
 SHORTEST_S = 20.0  # a row with less time left is not begun
+SLOWER = 10  # times may a trial on a CPU be
 LOOK_S = 0.05  # between two looks at the processes
 TAIL = 2000  # characters of what a process that died has said
 
@@ -114,10 +115,11 @@ def has_ended(worker: Worker, options: argparse.Namespace) -> bool:
     """Whether a row is over, by itself or because it took too long; what went wrong is written down."""
     code = worker.process.poll()
     if code is None:
-        if worker.turn_began is None or time.monotonic() - worker.turn_began < ROWS[worker.row].limit_s:
+        limit_s = ROWS[worker.row].limit_s * (SLOWER if options.tiny else 1)
+        if worker.turn_began is None or time.monotonic() - worker.turn_began < limit_s:
             return False
         worker.end()
-        note(options, worker, f"ended after {ROWS[worker.row].limit_s} s")
+        note(options, worker, f"ended after {limit_s:.0f} s")
     elif code:
         note(options, worker, f"exit code {code}")
     print(f"{worker.row}: {time.monotonic() - worker.began:.0f} s", flush=True)

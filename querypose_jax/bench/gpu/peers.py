@@ -8,7 +8,7 @@ from typing import Any
 from querypose_jax.bench.gpu.sheet import Sheet
 from querypose_jax.bench.own_process import OwnProcess
 
-WAIT_S = 60.0  # for a peer that is not ready when ours is
+WAIT_S = 40.0  # for a peer that is not ready when ours is
 
 
 class Peers:
