@@ -2,13 +2,13 @@
 
 Pallas's Triton lowering makes `jax.ref.addupdate` an atomic addition that acquires and releases: every thread waits for
 all its writes, and drops what its cache holds, before it goes on. Sums that nobody reads before the kernel has ended
-need no order. Pallas has no option for it, so this replaces the rule by which it lowers `addupdate`, and nothing else:
-the replaced rule runs as it is, with another order. Where a version of jax has no such rule, additions stay ordered:
+need no order. Pallas has no option for it, so this replaces the rule by which it lowers `addupdate`, and nothing else,
+by the same rule with another order. Where a version of jax has no such rule, additions stay ordered:
 slower, and right.
 """
 
 from functools import cache, partial, wraps
-from typing import Any
+from types import FunctionType
 
 
 @cache
@@ -20,18 +20,10 @@ def relax_additions() -> bool:
         from jax._src.state.primitives import addupdate_p
 
         ordered = lowering.triton_lowering_rules[addupdate_p]
-        atomic = lowering._atomic_rmw
-        relaxed = partial(atomic, semantic=dialect.MemSemantic.RELAXED)
+        relaxed = partial(lowering._atomic_rmw, semantic=dialect.MemSemantic.RELAXED)
+        names = {**vars(lowering), "_atomic_rmw": relaxed}
+        rule = FunctionType(ordered.__code__, names, ordered.__name__, ordered.__defaults__, ordered.__closure__)
     except (ImportError, AttributeError, KeyError):
         return False
-
-    @wraps(ordered)
-    def rule(*arguments: Any, **parameters: Any) -> Any:
-        lowering._atomic_rmw = relaxed
-        try:
-            return ordered(*arguments, **parameters)
-        finally:
-            lowering._atomic_rmw = atomic
-
-    lowering.triton_lowering_rules[addupdate_p] = rule
+    lowering.triton_lowering_rules[addupdate_p] = wraps(ordered)(rule)
     return True
