@@ -1,4 +1,5 @@
-"""The figures of the paper on one's own pictures: where each part looks, and how poses are refined stage by stage."""
+"""Figures from inside a model on one's own pictures: how poses are refined stage by stage, and where their parts and
+joints look."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,16 +14,15 @@ from PIL import Image
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.draw import draw_poses
-from querypose_jax.inference.panels import below_each_other, enlarge, heat, side_by_side
+from querypose_jax.inference.panels import below_each_other, crop, enlarge, heat, side_by_side
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
 from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
-from querypose_jax.models.family import Explanation
+from querypose_jax.models.family import Explanation, Sampling
 from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
 
-CROP_SIDE = 200  # pixels of a person in the attention figure
 GREY = 0.8  # brightness of the picture under a map
 
 
@@ -31,8 +31,12 @@ class Explained(NamedTuple):
 
     stages: list[Prediction]
     """These people at every stage, the prediction last."""
-    attention: Float[np.ndarray, "n H W M"]
-    """Where in the box of a person each part looks; each map sums to 1."""
+    captions: tuple[str, ...]
+    """Of the stages."""
+    attention: Float[np.ndarray, "n H W M"] | None
+    """QueryPose: where in the box of a person each part looks; each map sums to 1."""
+    sampling: Sampling | None
+    """ED-Pose: where on the picture the queries of a person and of its joints look; leading n."""
 
 
 def explain_picture(predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD) -> Explained:
@@ -56,7 +60,9 @@ def explain_picture(predictor: Predictor, source: PictureSource, threshold: floa
     order = np.argsort(-last.scores, kind="stable")
     kept = order[(last.valid & (last.scores >= threshold))[order]]
     people = [_people(stage, kept, picture, predictor, name) for stage in stages]
-    return Explained(people, inside.attention[0][kept])
+    captions = inside.captions or tuple(f"stage {s}" for s in range(1, len(people) + 1))
+    attention, sampling = jax.tree.map(lambda field: field[0][kept], (inside.attention, inside.sampling))
+    return Explained(people, captions, attention, sampling)
 
 
 def draw_stages(explained: Explained) -> Image.Image:
@@ -66,7 +72,7 @@ def draw_stages(explained: Explained) -> Image.Image:
         large, factor = enlarge(stage.picture)
         fields = (stage.boxes * factor, stage.keypoints * factor, stage.keypoint_scores, stage.scores)
         panels.append(draw_poses(large, *fields, stage.skeleton))
-    return side_by_side(panels, [f"stage {s}" for s in range(1, len(panels) + 1)])
+    return side_by_side(panels, explained.captions)
 
 
 def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
@@ -75,7 +81,12 @@ def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
     Args:
         explained: at least one person.
         num_people: how many rows at most, the best people first.
+
+    Raises:
+        UserError: the model's family has no such maps.
     """
+    if explained.attention is None:
+        raise UserError("draw_attention: this model has no maps of attention; draw_sampling shows where it looks")
     prediction = explained.stages[-1]
     parts = [name.replace("_", " ") for name, _ in prediction.skeleton.parts]
     large, factor = enlarge(prediction.picture)
@@ -85,9 +96,9 @@ def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
     rows = []
     for person in range(min(len(prediction), num_people)):
         box = prediction.boxes[person] * factor
-        plain = _crop(large, box)
+        plain = crop(large, box)
         maps = np.moveaxis(explained.attention[person], -1, 0)
-        tiles = [_crop(drawn, box), *(_overlay(plain, weights) for weights in maps)]
+        tiles = [crop(drawn, box), *(_overlay(plain, weights) for weights in maps)]
         rows.append(side_by_side(tiles, [f"score {prediction.scores[person]:.2f}", *parts]))
     return below_each_other(rows)
 
@@ -108,16 +119,8 @@ def _people(stage: Poses, kept: np.ndarray, picture: Image.Image, predictor: Pre
         keypoints=stage.keypoints[kept],
         keypoint_scores=stage.keypoint_scores[kept],
         name=name,
-        spread=stage.spread[kept],
+        spread=None if stage.spread is None else stage.spread[kept],
     )
-
-
-def _crop(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """What is in a box, its longer side CROP_SIDE pixels."""
-    x0, y0, x1, y1 = box.tolist()
-    factor = CROP_SIDE / max(x1 - x0, y1 - y0, 1.0)
-    size = (max(round((x1 - x0) * factor), 1), max(round((y1 - y0) * factor), 1))
-    return picture.resize(size, Image.Resampling.BICUBIC, box=(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
 
 
 def _overlay(person: Image.Image, weights: Float[np.ndarray, "h w"]) -> Image.Image:
