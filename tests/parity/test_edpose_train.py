@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from querypose_jax.models.deformable.targets import make_targets
-from querypose_jax.models.edpose.criterion import match_instances, match_people, term_of, term_weights
+from querypose_jax.models.edpose.criterion import match, term_of, term_weights
 from querypose_jax.models.edpose.params import head_names
 from querypose_jax.training.optimizer import global_norm
 from tests.parity import goldens
@@ -59,8 +59,7 @@ def matches_of(model, outputs, batch):
     """What `loss` has matched; the compiler computes it once."""
     targets = make_targets(batch, outputs.instances.points.dtype)
     config, sigmas = model.config.loss, model.skeleton.sigmas
-    people = match_people(outputs.people, targets, config, model.solver)
-    return people, match_instances(outputs.instances, targets, config, sigmas, model.solver)
+    return match(outputs.people, outputs.instances, targets, config, sigmas, model.solver)
 
 
 @goldens.float32_is_slow
