@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from querypose_jax.errors import UserError
     from querypose_jax.inference.draw import draw_poses
     from querypose_jax.inference.export import export_model
-    from querypose_jax.inference.figure_sampling import draw_sampling
     from querypose_jax.inference.figures import draw_attention, draw_stages, explain_picture
     from querypose_jax.inference.prediction import Prediction
     from querypose_jax.inference.predictor import Predictor
@@ -25,7 +24,6 @@ _HOMES = {
     "draw_poses": "inference.draw",
     "export_model": "inference.export",
     "draw_attention": "inference.figures",
-    "draw_sampling": "inference.figure_sampling",
     "draw_stages": "inference.figures",
     "explain_picture": "inference.figures",
     "Prediction": "inference.prediction",
@@ -51,7 +49,6 @@ __all__ = [
     "UserError",
     "draw_attention",
     "draw_poses",
-    "draw_sampling",
     "draw_stages",
     "explain_picture",
     "export_model",

@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone.update(name="small")
     config.model.denoising.queries = 10
+    config.model.loss.pictures_per_group = 8  # all of a batch
 
     on_synthetic_people(config)
     resized_whole(config)

@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER, INK = (250, 250, 250), (30, 32, 38)
 GAP = 8  # pixels between pictures
 CAPTION = 26  # pixels, height of a line of text
-CROP_SIDE = 200  # pixels of a person cut out of a picture
 SMALLEST_SIDE = 480  # pixels: smaller pictures are enlarged, so that lines and text on them can be seen
 # Black over purple and orange to light yellow, even steps of lightness: readable in grey and by colour-blind eyes.
 HEAT = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float)
@@ -22,14 +21,6 @@ def enlarge(picture: Image.Image, side: int = SMALLEST_SIDE) -> tuple[Image.Imag
         return picture, 1.0
     size = (round(picture.width * factor), round(picture.height * factor))
     return picture.resize(size, Image.Resampling.BICUBIC), factor
-
-
-def crop(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """What is in a box, its longer side CROP_SIDE pixels."""
-    x0, y0, x1, y1 = box.tolist()
-    factor = CROP_SIDE / max(x1 - x0, y1 - y0, 1.0)
-    size = (max(round((x1 - x0) * factor), 1), max(round((y1 - y0) * factor), 1))
-    return picture.resize(size, Image.Resampling.BICUBIC, box=(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
 
 
 def side_by_side(pictures: Sequence[Image.Image], captions: Sequence[str]) -> Image.Image:

@@ -59,30 +59,18 @@ class OfficialWeights:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Sampling:
-    """Where the J queries of a person, its own first and then those of its joints, read the maps in the last layer: at
-    P points each. Original pixels."""
-
-    points: Float[AnyArray, "B N J P 2"]
-    weights: Float[AnyArray, "B N J P"]
-    """Those of a query add up to 1."""
-    boxes: Float[AnyArray, "B N J 4"] | None = None
-    """xyxy, over which the points of each query lie; None where queries have no boxes."""
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
 class Explanation:
-    """A forward pass from inside; the same N people in all fields. What a family cannot show is None."""
+    """A forward pass from inside; N queries in the same order everywhere. A family tells `attention` or `samples`."""
 
     stages: list[Poses]
-    """Poses as each stage would give them, leading B; the last one's are the prediction. A stage that knows boxes alone
-    gives joints the score 0."""
-    captions: tuple[str, ...] = field(default=(), metadata={"static": True})
-    """Of the stages; () counts them."""
+    """Poses as each stage would give them, leading B; the last one's are the prediction."""
+    stage_names: tuple[str, ...] = field(metadata={"static": True})
     attention: Float[AnyArray, "B N H W M"] | None = None
     """Weights over the box of each query, one map per part; each sums to 1."""
-    sampling: Sampling | None = None
+    samples: Float[AnyArray, "B N K _ 3"] | None = None
+    """Places that each joint's query reads in the last layer: x, y in original pixels, and weights that sum to 1."""
+    joint_boxes: Float[AnyArray, "B N K 4"] | None = None
+    """xyxy, original pixels: the boxes over which joints' samples lie; None where joints are points."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from querypose_jax.errors import UserError
-from querypose_jax.inference.figure_sampling import draw_sampling
 from querypose_jax.inference.figures import draw_attention, draw_stages, explain_picture
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.skeletons import COCO
@@ -47,8 +45,3 @@ def test_figures_have_a_panel_per_stage_and_a_row_per_person(explained):
     assert stages.width > 2 * 480
     one, two = (draw_attention(inside, num_people=n) for n in (1, 2))
     assert two.height > one.height
-
-
-def test_a_model_without_sampling_points_says_so(explained):
-    with pytest.raises(UserError, match="draw_sampling: this model samples no points"):
-        draw_sampling(explained[1])

@@ -15,11 +15,18 @@ HALF_PIXEL = 0.5  # the network speaks of pixel indices, poses are continuous: t
 
 
 class Picks(NamedTuple):
-    """Which pairs of instance and column are reported, best first; an instance may come with several columns."""
+    """Pairs of an instance and a column of its logits."""
 
-    scores: Float[Array, "B n"]
     instance: Int[Array, "B n"]
     column: Int[Array, "B n"]
+
+
+def best_picks(logits: Float[Array, "B N c"], count: int) -> Picks:
+    """The `count` best pairs of instance and column, best first; an instance may come with several columns."""
+    columns = logits.shape[-1]
+    flat = jax.nn.sigmoid(logits).reshape(len(logits), -1)
+    _, place = jax.lax.top_k(flat, min(count, flat.shape[1]))
+    return Picks(place // columns, place % columns)
 
 
 def decode(
@@ -29,38 +36,38 @@ def decode(
     num_select: int,
     boxes: Float[Array, "B N 4"] | None = None,
 ) -> Poses:
-    """The `num_select` best pairs of instance and column, best first. Arguments as of `pick` and `picked_poses`."""
-    return picked_poses(pick(logits, num_select), points, batch, boxes)
+    """The `num_select` best pairs of instance and column, best first. Arguments as in `decode_picks`."""
+    return decode_picks(best_picks(logits, num_select), logits, points, batch, boxes)
 
 
-def pick(logits: Float[Array, "B N c"], num_select: int) -> Picks:
-    """The `num_select` best pairs, or all where there are fewer; `logits` are those of the last layer."""
-    pictures, _, columns = logits.shape
-    probability = jax.nn.sigmoid(logits).reshape(pictures, -1)
-    scores, place = jax.lax.top_k(probability, min(num_select, probability.shape[1]))
-    return Picks(scores, place // columns, place % columns)
-
-
-def picked_poses(
-    picks: Picks, points: Float[Array, "B N K 2"], batch: Batch, boxes: Float[Array, "B N 4"] | None = None
+def decode_picks(
+    picks: Picks,
+    logits: Float[Array, "B N c"],
+    points: Float[Array, "B N K 2"],
+    batch: Batch,
+    boxes: Float[Array, "B N 4"] | None = None,
 ) -> Poses:
-    """Poses of these pairs.
+    """The picked pairs as people, in their order.
 
-    Those of the columns that are no class are not valid. Boxes are clipped to the picture; a joint's score is the
+    Picks of the columns that are no class are not valid. Boxes are clipped to the picture; a joint's score is the
     person's.
 
     Args:
-        picks: instances and columns.
+        picks: which; of the last layer, whichever layer is decoded.
+        logits: of a layer.
         points: (x, y) relative to the valid part of the picture.
         batch: tells where the pictures are.
         boxes: (cx, cy, w, h) relative to the valid part of the picture; None: the tight ones of all joints.
     """
-    scores, instance, column = picks
-    keypoints = on_picture(take(points, instance), batch) + HALF_PIXEL
+    instance, column = picks
+    scores = jnp.take_along_axis(jax.nn.sigmoid(take(logits, instance)), column[..., None], -1)[..., 0]
+    keypoints = to_pixels(take(points, instance), batch)
     if boxes is None:
         corners = jnp.stack([keypoints.min(2), keypoints.max(2)], 2)
-    else:  # continuous already
-        corners = on_picture(from_cxcywh(take(boxes, instance)).reshape(*scores.shape, 2, 2), batch)
+    else:
+        size = batch.valid_size[:, None, None, ::-1].astype(points.dtype)
+        relative = from_cxcywh(take(boxes, instance)).reshape(*scores.shape, 2, 2)
+        corners = to_original(relative * size, batch)  # continuous already
     limit = batch.orig_size[:, None, None, ::-1].astype(points.dtype)
     is_class = column >= FIRST_COLUMN
     return Poses(
@@ -73,10 +80,9 @@ def picked_poses(
     )
 
 
-def on_picture(relative: Float[Array, "B N k 2"], batch: Batch) -> Float[Array, "B N k 2"]:
-    """Points relative to the valid part of the picture to original pixels."""
-    size = batch.valid_size[:, None, None, ::-1].astype(relative.dtype)
-    return to_original(relative * size, batch)
+def to_pixels(points: Float[Array, "B N _ 2"], batch: Batch) -> Float[Array, "B N _ 2"]:
+    """Points relative to the valid part of the picture -> continuous original pixels."""
+    return to_original(points * batch.valid_size[:, None, None, ::-1].astype(points.dtype), batch) + HALF_PIXEL
 
 
 def to_original(points: Float[Array, "B N K 2"], batch: Batch) -> Float[Array, "B N K 2"]:

@@ -55,11 +55,11 @@ class DecoderLayer(nnx.Module):
         tokens: Tokens,
     ) -> Float[Array, "B Q C"]:
         """`places` as `on_maps` gives them. Positions are in what asks and is asked, not in what is read."""
-        x = self.among_queries(x, position, attend)
+        x = self.between_queries(x, position, attend)
         x = self.cross_norm(x + self.cross_attention(x + position, places, memory, tokens.shapes, tokens.is_valid))
         return self.ffn_norm(x + self.ffn(x))
 
-    def among_queries(
+    def between_queries(
         self, x: Float[Array, "B Q C"], position: Float[Array, "B Q C"], attend: Attend
     ) -> Float[Array, "B Q C"]:
         """The first part: what queries learn from each other."""

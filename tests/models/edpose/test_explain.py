@@ -1,11 +1,9 @@
-"""What explain_picture shows of a small, fresh ED-Pose: its prediction, people from stage to stage, where queries look."""
+"""What explain_picture shows of a small, fresh ED-Pose: its prediction, people by stage, and where joints look."""
 
 import numpy as np
 import pytest
 from flax import nnx
 
-from querypose_jax.errors import UserError
-from querypose_jax.inference.figure_sampling import draw_sampling
 from querypose_jax.inference.figures import draw_attention, draw_stages, explain_picture
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.skeletons import COCO
@@ -35,28 +33,25 @@ def test_the_last_stage_is_the_prediction(predictor, explained):
 
 def test_people_are_followed_from_the_encoder_on_and_are_boxes_first(explained):
     """The heads of a fresh model move nothing: the same boxes at all stages, if the same people are taken."""
-    assert explained.captions == ("encoder", "boxes 1", "poses 1")
+    assert explained.stage_names == ("encoder", "boxes, layer 1", "poses, layer 2")
     for stage in explained.stages:
         np.testing.assert_allclose(stage.boxes, explained.stages[-1].boxes, atol=1e-2)
     assert [bool(stage.keypoint_scores.any()) for stage in explained.stages] == [False, False, True]
     assert len({tuple(box) for box in explained.stages[-1].boxes.tolist()}) > 1
 
 
-def test_the_points_of_fresh_queries_lie_around_the_middle_of_their_boxes(explained):
-    """Offsets start as rings that reach the sides of a box, all with the same weight; on the picture, not its canvas."""
-    sampling = explained.sampling
-    assert sampling.points.shape == (4, 18, 2 * 4 * 2, 2)  # heads, levels, points
-    corners = sampling.boxes.reshape(4, 18, 2, 2)
-    np.testing.assert_allclose(sampling.points.mean(2), corners.mean(2), atol=1e-3)
-    np.testing.assert_allclose(sampling.points[..., 0].max(2), corners[..., 1, 0], atol=1e-3)
-    np.testing.assert_allclose(sampling.weights, 1 / 16, rtol=1e-5)
-    people = np.clip(corners[:, 0], 0, (64, 80)).reshape(4, 4)
-    np.testing.assert_allclose(people, explained.stages[-2].boxes, atol=1e-2)
+def test_the_samples_of_fresh_joints_lie_around_the_middle_of_their_boxes(explained):
+    """Offsets start as rings that reach the sides of a box, all with the same weight; relative to the picture, not to
+    its canvas."""
+    samples, corners = explained.samples, explained.joint_boxes.reshape(4, 17, 2, 2)
+    assert samples.shape == (4, 17, 2 * 4 * 2, 3)  # heads, levels, points
+    np.testing.assert_allclose(samples[..., :2].mean(2), corners.mean(2), atol=1e-3)
+    np.testing.assert_allclose(samples[..., 0].max(2), corners[..., 1, 0], atol=1e-3)
+    np.testing.assert_allclose(samples[..., 2], 1 / 16, rtol=1e-5)
+    np.testing.assert_allclose(corners.mean(2), explained.stages[-1].keypoints, atol=1e-2)
 
 
-def test_figures_have_a_panel_per_stage_and_a_row_per_person(explained):
+def test_figures_have_a_panel_per_stage_and_two_rows_of_tiles_per_person(explained):
     assert draw_stages(explained).width > 3 * 380
-    one, two = (draw_sampling(explained, num_people=n) for n in (1, 2))
-    assert two.height > one.height
-    with pytest.raises(UserError, match="draw_attention: this model has no maps of attention"):
-        draw_attention(explained)
+    one, two = (draw_attention(explained, num_people=n) for n in (1, 2))
+    assert two.height > 1.5 * one.height
