@@ -9,6 +9,7 @@ from querypose_jax.inference.predictor import Predictor
 from querypose_jax.skeletons import COCO
 from tests.models.edpose.small_model import small_config, small_model
 
+pytestmark = pytest.mark.slow  # compiles the model twice
 PICTURE = np.random.default_rng(0).integers(0, 255, (80, 64, 3), np.uint8)  # fills two thirds of its canvas
 
 
@@ -22,7 +23,6 @@ def explained(predictor):
     return explain_picture(predictor, PICTURE, threshold=0)
 
 
-@pytest.mark.slow
 def test_the_last_stage_is_the_prediction(predictor, explained):
     prediction = predictor(PICTURE, threshold=0)
     assert len(prediction) == len(explained.stages[-1]) == 4
