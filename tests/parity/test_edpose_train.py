@@ -103,8 +103,10 @@ def check_matches(golden, matches, outputs):
 @goldens.float32_is_slow
 @pytest.mark.parametrize("path", goldens.head_files("ed_train_curve", is_slow=lambda config: True))
 def test_training_curve_follows_reference(path, dtype, record_property):
-    """Also of parameters whose gradient is zero: weight decay alone moves them, which only float64 shows. In float32 the
-    bias corrections of Adam must have all their digits: with optax's the total would be 2.1e-5 off at step 16."""
+    """Also of parameters whose gradient is zero: weight decay alone moves them, which only float64 shows.
+
+    In float32 Adam's bias corrections must have all their digits: with optax's the total was 2.1e-5 off at step 16.
+    """
     golden = Golden(path)
     steps = len(golden["total"])
     graphdef, params, rest = nnx.split(edpose(golden, dtype), nnx.Param, ...)

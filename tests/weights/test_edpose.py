@@ -72,6 +72,7 @@ def test_a_state_dict_comes_out_as_it_went_in(state, official, tmp_path):
         assert np.array_equal(exported[name], tensor), name
 
 
+@pytest.mark.slow
 def test_the_file_of_mmpose_gives_the_same_model(state, official, tmp_path):
     run_import(tmp_path, "mmpose", {mmpose_name(name): tensor for name, tensor in state.items()})
     equal(load_model(tmp_path / "out")[2], load_model(official)[2])
