@@ -90,8 +90,8 @@ def draw_samples(
     weights: Float[np.ndarray, " S"],
     box: Float[np.ndarray, "2 2"] | None = None,
 ) -> Image.Image:
-    """Samples as dots over a grey picture of the person, the heavier the larger and brighter; the heaviest on top. The
-    corners of the joint's box, where it has one."""
+    """Samples as dots over a grey picture of the person, the heavier the larger and brighter, the heaviest on top; over
+    them the joint and its box, if it has one (its corners), in outline."""
     share = weights / max(float(weights.max()), np.finfo(float).tiny)
     colours = heat(share[None])[0]
     ground = Image.fromarray(np.uint8(np.broadcast_to(in_grey(person), (person.height, person.width, 3))))
