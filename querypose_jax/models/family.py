@@ -60,12 +60,17 @@ class OfficialWeights:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Explanation:
-    """A forward pass from inside; N queries in the order of the model."""
+    """A forward pass from inside; N queries in the same order everywhere. A family tells `attention` or `samples`."""
 
     stages: list[Poses]
     """Poses as each stage would give them, leading B; the last one's are the prediction."""
-    attention: Float[AnyArray, "B N H W M"]
+    stage_names: tuple[str, ...] = field(metadata={"static": True})
+    attention: Float[AnyArray, "B N H W M"] | None = None
     """Weights over the box of each query, one map per part; each sums to 1."""
+    samples: Float[AnyArray, "B N K _ 3"] | None = None
+    """Places that each joint's query reads in the last layer: x, y in original pixels, and weights that sum to 1."""
+    joint_boxes: Float[AnyArray, "B N K 4"] | None = None
+    """xyxy, original pixels: the boxes over which joints' samples lie; None where joints are points."""
 
 
 @jax.tree_util.register_dataclass

@@ -1,6 +1,7 @@
 """ED-Pose as a family: what the registry hands out."""
 
 from querypose_jax.models.edpose.check import check
+from querypose_jax.models.edpose.explain import explain
 from querypose_jax.models.edpose.model import EDPose
 from querypose_jax.models.edpose.released import WEIGHTS
 from querypose_jax.models.family import Family
@@ -11,4 +12,5 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
+    explain=explain,
 )

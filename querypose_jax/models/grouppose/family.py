@@ -2,6 +2,7 @@
 
 from querypose_jax.models.family import Family
 from querypose_jax.models.grouppose.check import check
+from querypose_jax.models.grouppose.explain import explain
 from querypose_jax.models.grouppose.model import GroupPose
 from querypose_jax.models.grouppose.released import WEIGHTS
 
@@ -11,4 +12,5 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
+    explain=explain,
 )
