@@ -2,9 +2,24 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from kernels.assignment.callback import give_callbacks_a_thread
 
 give_callbacks_a_thread()
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch; whatever asks for it is skipped where it is not installed."""
+    return pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
+
+
+def pytest_collection_modifyitems(items):
+    """What asks for torch has its mark: `make test-torch` runs it."""
+    for item in items:
+        if "torch" in getattr(item, "fixturenames", ()):
+            item.add_marker("torch")
