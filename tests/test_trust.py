@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
+from querypose_jax.configuration.check_config import check_config
+from querypose_jax.configuration.check_keys import check_keys
 from scripts import trust
+from tests import tiny_family
 
 FOUND = {
     "killed": {"kills": {"write": 1, "told": 1}, "arrays": 7, "lines": 12},
@@ -28,13 +31,21 @@ def ran(tmp_path, monkeypatch) -> list[str]:
         return run
 
     monkeypatch.setattr(trust, "RESULTS", tmp_path / "trust.json")
-    monkeypatch.setattr(trust, "CHECKS", {name: check(name) for name in FOUND})
+    monkeypatch.setattr(trust, "CHECKS", {name: check(name) for name in trust.CHECKS})
     return calls
 
 
 def main(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["trust.py", *arguments])
     return trust.main()
+
+
+@pytest.mark.parametrize("family", trust.FAMILIES)
+def test_every_family_has_a_tiny_run_whose_parameters_are_averaged(family):
+    config = tiny_family.get_config(family)
+    check_keys(config)
+    check_config(config)
+    assert config.model.name == family and 0 < config.train.ema_decay < 1
 
 
 def test_finished_cells_are_kept_and_not_run_again(ran, monkeypatch, capsys):
