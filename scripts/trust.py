@@ -37,6 +37,7 @@ from tests.tiny_family import FAMILIES  # noqa: E402
 
 RESULTS = ROOT / "scripts" / "trust.json"
 ROUNDING = 1e-8  # relative, of five steps in float64
+PATIENCE_S = 3600  # for the devices of a family, of whose time most is the compiler's
 STEPS = {"killed": 32, "processes": 14, "bfloat16": 1000}
 ONCE = {
     "full disk": "tests/checkpoints/test_disk.py",
@@ -55,7 +56,7 @@ def processes(config: str, folder: Path) -> dict:
 
 def devices(config: str, folder: Path) -> dict:
     command = ["-m", "tests.multi_device.families", config.partition(":")[2], str(folder)]
-    runs = json.loads(run_together(lambda port, process: command, 1, 8, FAST).splitlines()[-1])
+    runs = json.loads(run_together(lambda port, process: command, 1, 8, FAST, PATIENCE_S).splitlines()[-1])
     differs = []
     for name, run in runs.items():
         differs += [] if run["skipped"] == [2] else [f"{name}: steps {run['skipped']} were skipped, not [2]"]

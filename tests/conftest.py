@@ -1,8 +1,12 @@
 """Set before anything imports jax or tensorflow: the tests compare numbers, on the CPU, quietly."""
 
+import contextlib
 import os
 
 import pytest
+
+with contextlib.suppress(ModuleNotFoundError):
+    import triton  # noqa: F401  comes with torch; loaded after tensorflow it ends the process
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

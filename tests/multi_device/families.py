@@ -8,6 +8,7 @@ devices. Prints JSON: what every run differs in from that on one device.
 import dataclasses
 import json
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,7 +151,10 @@ def main(family: str, folder: str) -> None:
     config.model.dtype = "float64"
     config.data.update(batch_size=8, prepared=str(Path(folder) / "data"))
     places = {name: place(config, name) for name in dict.fromkeys([*MESHES, *(name for name, _ in ROUTE)])}
-    courses = {name: course(places[name], first_state(places[name]), STEPS)[1] for name in MESHES}
+    courses = {}
+    for name in MESHES:
+        courses[name] = course(places[name], first_state(places[name]), STEPS)[1]
+        print(f"{name}: {time.process_time():.0f} s of the processor so far", flush=True)
     results = {name: told(found, courses[ONE]) for name, found in courses.items()}
 
     state, joined, lost = first_state(places[ROUTE[0][0]]), Course([], [], [], 0), []
