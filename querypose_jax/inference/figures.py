@@ -17,7 +17,7 @@ from querypose_jax.inference.panels import below_each_other, enlarge, heat, side
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.models.family import Explanation
 from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
@@ -35,14 +35,14 @@ class Explained(NamedTuple):
     """Where in the box of a person each part looks; each map sums to 1."""
 
 
-def explain_picture(predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD) -> Explained:
+def explain_picture(predictor: Predictor, source: PictureSource, threshold: float | None = None) -> Explained:
     """Looks inside the model while it predicts one picture.
 
     Raises:
         PictureError: the picture cannot be read.
         UserError: the model's family offers no such look, or the threshold is none.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
     name, picture = open_picture(source)
     config = predictor.config
     explain = family_of(config).explain

@@ -3,6 +3,7 @@
 from querypose_jax.models.edpose.check import check
 from querypose_jax.models.edpose.model import EDPose
 from querypose_jax.models.edpose.released import WEIGHTS
+from querypose_jax.models.edpose.rows import rows
 from querypose_jax.models.family import Family
 
 FAMILY = Family(
@@ -11,4 +12,6 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
+    rows=rows,
+    threshold=0.2,  # the authors' advice for drawing
 )

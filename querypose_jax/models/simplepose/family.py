@@ -4,6 +4,7 @@ from querypose_jax.models.family import Family
 from querypose_jax.models.simplepose.check import check
 from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.models.simplepose.released import WEIGHTS
+from querypose_jax.models.simplepose.rows import rows
 
 FAMILY = Family(
     build=SimplePose,
@@ -11,4 +12,5 @@ FAMILY = Family(
     check=check,
     may_change=("model.backbone.remat",),
     weights=WEIGHTS,
+    rows=rows,
 )
