@@ -192,11 +192,30 @@ MODES = {  # verb -> flags that it needs, what it does
 }
 
 
-if __name__ == "__main__":
+def whole_process(argv: Sequence[str]) -> None:
+    """Runs one command in a process of its own, and ends that where something is wrong."""
     prepare_process()
     keep_programs()
-    code = main(sys.argv)
+    code = main(argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def console() -> None:
+    """The command querypose-jax: the verb comes first, then the flags of launch.py; `weights` exchanges weights."""
+    program, *arguments = sys.argv
+    verb = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if verb == "weights":
+        from querypose_jax.weights.command import main as exchange
+
+        sys.exit(exchange([program, *arguments[1:]]))
+    if verb is None and arguments[:1] not in (["--help"], ["-h"]):
+        print(f"error: the verb comes first: {program} {'|'.join(MODES)}|weights --FLAG=VALUE ...", file=sys.stderr)
+        sys.exit(2)
+    whole_process([program, *([f"--mode={verb}"] if verb else []), *arguments[1 if verb else 0 :]])
+
+
+if __name__ == "__main__":
+    whole_process(sys.argv)

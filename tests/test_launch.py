@@ -146,9 +146,6 @@ def test_a_checkpoint_of_another_model_is_one_line_in_every_mode(fails, imported
     data = f"--config.data.prepared={tmp_path}/data"
     assert "another model" in fails(TINY, f"--workdir={imported}", "--mode=eval", *other, data)
     assert "model.dim is 16 there and 32 here" in fails(TINY, f"--workdir={imported}", *other, data)
-    run = f"--workdir={tmp_path}/run"
-    assert "another model" in fails(TINY, run, f"--config.init_from={imported}", *other, data)
-    assert not list(tmp_path.glob("run/checkpoints/*"))
     predict = ["--mode=predict", f"--workdir={imported}", f"--input={tmp_path}", f"--output={tmp_path}/out"]
     assert "another model" in fails(*predict, *other)
 

@@ -22,7 +22,7 @@ def flat(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Flat keys of the model, the data, the seed and what trains in which two configurations are not the same run, sorted."""
+    """Flat keys of the model, the data, the seed and what trains in which two configurations are other runs, sorted."""
     a, b = _identity(old), _identity(new)
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
