@@ -13,6 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from configs import custom_example
+from querypose_jax.checkpoints.carry import rows_for
 from querypose_jax.checkpoints.checkpoint import named_leaves, save_model
 from querypose_jax.checkpoints.names import Names
 from querypose_jax.checkpoints.start import start_from
@@ -37,25 +38,30 @@ def of_people(family: str) -> ConfigDict:
 
 def of_insects(family: str) -> ConfigDict:
     config = of_people(family)
+    del config.data.skeleton
     config.data.skeleton = INSECTS
     config.model.num_classes = 2
     config.init_map = MAP
     return config
 
 
-def drawn(config: ConfigDict, seed: int) -> nnx.State:
-    """A model's state with numbers that are all different, without building the model."""
+@functools.cache
+def shapes(family: str, of: str) -> nnx.State:
+    """Of a model of people or of insects, without building it."""
+    return abstract_model({"people": of_people, "insects": of_insects}[of](family))[1]
+
+
+def drawn(abstract: nnx.State, seed: int) -> nnx.State:
+    """Numbers that are all different."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jax.numpy.asarray(rng.normal(size=leaf.shape), leaf.dtype), abstract_model(config)[1]
-    )
+    return jax.tree.map(lambda x: jax.numpy.asarray(rng.normal(size=x.shape).astype(x.dtype)), abstract)
 
 
 @functools.cache
 def started(family: str, folder: Path) -> tuple[dict, dict, dict, object, list[str]]:
     """Arrays of the weights, of the fresh model before and after, the table and its lines."""
     there, here = of_people(family), of_insects(family)
-    saved, before = drawn(there, 0), drawn(here, 1)
+    saved, before = drawn(shapes(family, "people"), 0), drawn(shapes(family, "insects"), 1)
     save_model(folder, there, saved, names=PEOPLE._asdict())
     names = Names(("beetle", "ant"), get_skeleton(INSECTS).names)
     after, table, lines = start_from(folder, here, before, names)
@@ -88,19 +94,17 @@ def test_every_array_is_either_that_of_the_weights_or_as_drawn_but_for_rows_of_t
 def test_whatever_has_another_shape_for_other_joints_and_classes_has_rows(family):
     """Else it would be drawn although half of it is known, or kept although it means something else."""
     there, here = of_people(family), of_insects(family)
-    shapes = [{n: x.shape for n, x in named_leaves(abstract_model(c)[1]).items()} for c in (there, here)]
+    sides = [{n: x.shape for n, x in named_leaves(shapes(family, of)).items()} for of in ("people", "insects")]
     rows = [family_of(c).rows(c, classes) for c, classes in ((there, ("person",)), (here, ("beetle", "ant")))]
-    by_name = [
-        {name: next((r for p, r in rows[i].items() if re.search(p, name)), None) for name in shapes[i]} for i in (0, 1)
-    ]
+    by_name = [{name: rows_for(name, rows[i]) for name in sides[i]} for i in (0, 1)]
     for side in (0, 1):
         for name, found in by_name[side].items():
-            assert found is None or shapes[side][name][found.axis] == len(found.keys), name
-    for name in shapes[0].keys() & shapes[1].keys():
-        if shapes[0][name] != shapes[1][name]:
+            assert found is None or sides[side][name][found.axis] == len(found.keys), name
+    for name in sides[0].keys() & sides[1].keys():
+        if sides[0][name] != sides[1][name]:
             assert by_name[0][name] and by_name[1][name], name
-    used = {p for side in (0, 1) for p in rows[side] if any(re.search(p, name) for name in shapes[side])}
-    assert used >= set(rows[0]) - {r"^network\.(heatmaps|scales)\.\d+\."}
+    unused = {pattern for pattern in rows[0] if not any(re.search(pattern, name) for name in sides[0])}
+    assert not unused
 
 
 def row(arrays: dict, name: str, index: int, axis: int = 0) -> np.ndarray:
@@ -153,7 +157,7 @@ def test_classes_are_carried_over_by_name_and_the_column_of_nobody_as_it_is(fami
 def test_more_queries_keep_the_first_ones(tmp_path):
     there, here = of_people("querypose"), of_people("querypose")
     here.model.update(num_proposals=24, proposal_grid=(4, 6))
-    saved, before = drawn(there, 0), drawn(here, 1)
+    saved, before = drawn(shapes("querypose", "people"), 0), drawn(abstract_model(here)[1], 1)
     save_model(tmp_path, there, saved)
     after, table, lines = start_from(tmp_path, here, before)
     queries = np.asarray(after["proposal_queries"][...])
@@ -174,14 +178,13 @@ def test_the_table_names_what_is_kept_and_what_is_drawn(folders):
 
 
 def test_weights_of_which_nothing_fits_and_a_map_of_unknown_names_are_one_line(tmp_path):
-    there = of_people("simplepose")
-    save_model(tmp_path, there, drawn(there, 0))
-    here = of_people("grouppose")
+    there, fresh = of_people("simplepose"), drawn(shapes("simplepose", "people"), 0)
+    save_model(tmp_path, there, fresh)
     with pytest.raises(UserError, match="nothing in it fits this model .simplepose there, grouppose here."):
-        start_from(tmp_path, here, drawn(here, 1))
+        start_from(tmp_path, of_people("grouppose"), drawn(shapes("grouppose", "people"), 1))
     there.init_map = (("nose", "snout"),)
     with pytest.raises(UserError, match="init_map: 'snout' is no joint or class in the weights; known: "):
-        start_from(tmp_path, there, drawn(there, 1))
+        start_from(tmp_path, there, fresh)
     there.init_map = (("snout", "nose"),)
     with pytest.raises(UserError, match="init_map: 'snout' is no joint or class here; known: "):
-        start_from(tmp_path, there, drawn(there, 1))
+        start_from(tmp_path, there, fresh)

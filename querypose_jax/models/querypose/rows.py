@@ -16,6 +16,7 @@ def rows(config: ConfigDict, classes: Sequence[str]) -> Mapping[str, Rows]:
         r"^proposal_(boxes|queries)$": numbered_rows(config.model.num_proposals, 0),
         r"^part_queries$": part_rows(skeleton, 0),
         r"^pose_decoders\.\d+\.part_residuals\.": part_rows(skeleton, 0),
+        r"^pose_decoders\.\d+\.part_embedding\.attention\.": part_rows(skeleton, -1),
         r"^pose_decoders\.\d+\.(coordinates|uncertainty)\.": joint_rows(skeleton, 0),
         r"^box_decoders\.\d+\.class_logits\.": class_rows(classes, -1),
     }
