@@ -16,6 +16,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.models.registry import abstract_model
+from querypose_jax.runs import predict
 from querypose_jax.skeletons import COCO
 from querypose_jax.weights import cache, importing
 from querypose_jax.weights.cache import imported
@@ -148,6 +149,7 @@ def test_one_file_taken_for_two_models_is_two_imports(run, tmp_path):
     assert imported(path, config)[0] != imported(path, other)[0]
 
 
+@pytest.mark.slow
 def test_a_predictor_from_a_file_finds_what_that_of_the_run_finds_and_says_whose_it_is(file, run, tmp_path):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8))
     ours, theirs = Predictor.from_weights(file), Predictor.from_checkpoint(run)
@@ -159,14 +161,24 @@ def test_a_predictor_from_a_file_finds_what_that_of_the_run_finds_and_says_whose
     assert theirs.origin is None and ours.origin["publisher"] == "whoever trained it with querypose_jax"
 
 
-def test_the_command_line_takes_a_file_in_place_of_a_run_and_says_terms_and_threshold_once(file, tmp_path, capsys):
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "drawn"])
+def draws(request, monkeypatch) -> bool:
+    """Whether poses are looked for and drawn, which compiles."""
+    if not request.param:
+        monkeypatch.setattr(predict, "predict_input", lambda *told: "done")
+    return request.param
+
+
+def test_the_command_line_takes_a_file_in_place_of_a_run_and_says_terms_and_threshold_once(
+    file, draws, tmp_path, capsys
+):
     Image.new("RGB", (160, 120), (90, 120, 150)).save(tmp_path / "photo.jpg")
     command = ["launch.py", "--mode=predict", f"--weights={file}", f"--input={tmp_path}/photo.jpg"]
     assert launch.main([*command, f"--output={tmp_path}/poses"]) == 0
     out = capsys.readouterr().out
     assert out.count("terms: theirs to say") == 2  # of the import, of the prediction
     assert out.count("threshold 0.35: best F1 (0.85 at step 0) on the split val of synthetic; it was tuned there") == 1
-    assert (tmp_path / "poses" / "photo.jpg").is_file()
+    assert (tmp_path / "poses" / "photo.jpg").is_file() == draws
     assert launch.main([*command, f"--output={tmp_path}/again", "--threshold=0.5"]) == 0
     out = capsys.readouterr().out
     assert out.count("terms: theirs to say") == 1 and "threshold" not in out
