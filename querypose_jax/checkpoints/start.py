@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from querypose_jax.checkpoints.carry import Table, carry
+from querypose_jax.checkpoints.carry import Table, carry, rows_for
 from querypose_jax.checkpoints.checkpoint import fill_weights, find_step, load_weights, named_leaves
 from querypose_jax.checkpoints.config_json import read_config
 from querypose_jax.checkpoints.names import Names, saved_names
@@ -42,9 +44,14 @@ def start_from(
     classes_there, classes_here = class_names(folder, there, config, names)
     renames = dict(config.init_map)
     check_map(renames, (*classes_there, *joints(there)), (*classes_here, *joints(config)))
-    saved = load_weights(folder, model, config.init_raw)
     rows = rows_of(there, classes_there), rows_of(config, classes_here)
-    taken, table = carry(saved, named_leaves(model), *rows, renames)
+    if renames and not rows[1]:
+        raise UserError(
+            f"config.init_map: the family {config.model.name} does not say what its rows stand for; leave it out"
+        )
+    saved = load_weights(folder, model, config.init_raw)
+    wanted = {name: readable(leaf) if rows_for(name, rows[1]) else leaf for name, leaf in named_leaves(model).items()}
+    taken, table = carry(saved, wanted, *rows, renames)
     if not taken:
         raise UserError(
             f"init_from {folder}: nothing in it fits this model ({there.model.name} there, {config.model.name} here); "
@@ -52,6 +59,13 @@ def start_from(
         )
     begin = f"init_from {folder} (step {find_step(folder)}):"
     return fill_weights(model, taken), table, table.lines(begin)
+
+
+def readable(leaf: jax.Array) -> jax.Array:
+    """An array that this process can read, also where its parts lie on the devices of others."""
+    if leaf.is_fully_addressable or not isinstance(leaf.sharding, NamedSharding):
+        return leaf
+    return jax.jit(lambda x: x, out_shardings=NamedSharding(leaf.sharding.mesh, PartitionSpec()))(leaf)
 
 
 def class_names(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from querypose_jax.evaluation.breakdown import FOUND, of
-from querypose_jax.evaluation.coco import Scorer, accumulate, get_scorer, prepare
+from querypose_jax.evaluation.coco import accumulate, get_scorer, prepare
 from querypose_jax.skeletons import Skeleton
 
 
@@ -36,9 +36,7 @@ class Operating(NamedTuple):
         return float(self.scores[self.best] + below) / 2
 
 
-def operating_points(
-    ground_truth: dict, results: Sequence[dict], skeleton: Skeleton, scorer: Scorer | None = None
-) -> dict[str, Operating]:
+def operating_points(ground_truth: dict, results: Sequence[dict], skeleton: Skeleton) -> dict[str, Operating]:
     """By class, under its name, and of all together, under "". Classes of which nothing is labelled or nothing found
     are left out.
 
@@ -46,14 +44,12 @@ def operating_points(
         ground_truth: COCO annotations with the areas that count (CrowdPose: `with_box_area`).
         results: COCO results of the same pictures.
         skeleton: the joints of both.
-        scorer: from get_scorer; None: pycocotools.
     """
     judged = {
         category["name"]: judged_results(
             {**ground_truth, "categories": [category], "annotations": of(ground_truth["annotations"], category)},
             of(results, category),
             skeleton,
-            scorer or get_scorer(),
         )
         for category in ground_truth["categories"]
     }
@@ -64,10 +60,13 @@ def operating_points(
 
 
 def judged_results(
-    ground_truth: dict, results: Sequence[dict], skeleton: Skeleton, scorer: Scorer
+    ground_truth: dict, results: Sequence[dict], skeleton: Skeleton
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Scores of the results that count, whether each is somebody, and how many people there are to find."""
-    evaluation = prepare(ground_truth, results, "keypoints", np.array(skeleton.sigmas), scorer)
+    """Scores of the results that count, whether each is somebody, and how many people there are to find.
+
+    By pycocotools: faster libraries keep no pairs.
+    """
+    evaluation = prepare(ground_truth, results, "keypoints", np.array(skeleton.sigmas), get_scorer())
     evaluation.params.iouThrs = np.array([FOUND])
     evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
     accumulate(evaluation)

@@ -75,7 +75,7 @@ def evaluate(
     def compute() -> dict[str, float]:
         metrics = score(truth, detections, skeleton, how)
         by_area = with_box_area(truth) if how.is_crowdpose else truth
-        points = operating_points(by_area, detections, skeleton, how.scorer)
+        points = operating_points(by_area, detections, skeleton)
         metrics |= threshold_metrics(points)
         metrics |= {name: float(np.mean(values)) for name, values in notes.items()}
         if output_dir:

@@ -282,11 +282,12 @@ def taken_apart(model: nnx.State, part: nnx.State) -> nnx.State:
 
 
 def warn_of_frozen(rest: nnx.State, drawn: set[str]) -> None:
-    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage."""
-    frozen = nnx.filter_state(rest, Frozen)
+    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage, or
+    what optimizer.freeze names."""
+    frozen = nnx.filter_state(rest, nnx.Any(Frozen, nnx.Param))
     random = [name for name in named_leaves(frozen) if name in drawn and name.endswith("kernel")]
     if random:
         print(
             f"warning: {len(random)} frozen kernels ({random[0]}, ...) are random and will stay so; "
-            "start from trained ones with --config.init_from=DIR"
+            "start from trained ones with --config.init_from"
         )

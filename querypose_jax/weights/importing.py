@@ -24,7 +24,7 @@ from querypose_jax.skeletons import get_skeleton
 from querypose_jax.weights.formats import WeightsFile, read_weights
 from querypose_jax.weights.official import abstract, official_shapes, official_weights, to_state
 from querypose_jax.weights.published import published_under
-from querypose_jax.weights.recognise import Recognised, recognise
+from querypose_jax.weights.recognise import Recognised, recognise, taken_for
 from querypose_jax.weights.report import MISSING, UNEXPECTED, Report, few, match
 from querypose_jax.weights.sources import TRUNK, architecture, from_port, guess_source, is_whole, translate
 
@@ -93,14 +93,18 @@ def what_it_holds(path: Path, file: WeightsFile, source: str | None, config: Con
     if config is None:
         model = recognise(path, file.tensors)
         return model if source is None else model._replace(source=source)
-    if source is None:
-        weights = official_weights(config)
-        variables, names = abstract(config)
-        expected = official_shapes(variables, names)
-        trunk = weights.trunk(config)
-        of_trunk = official_shapes({name: x for name, x in variables.items() if name in trunk}, trunk)
-        source = guess_source(file.tensors, config, {**expected, **of_trunk})
-    return Recognised(f"taken for {config.model.name} as --config says", source, config, None)
+    known = taken_for(file.tensors, config)
+    if known and source in (None, known.source):
+        return known
+    return Recognised(f"taken for {config.model.name}, as --config says", source or guessed(file, config), config, None)
+
+
+def guessed(file: WeightsFile, config: ConfigDict) -> str:
+    """Whose names a file has, told by how many of them find their place in the model or in its trunk."""
+    variables, names = abstract(config)
+    trunk = official_weights(config).trunk(config)
+    of_trunk = official_shapes({path: x for path, x in variables.items() if path in trunk}, trunk)
+    return guess_source(file.tensors, config, {**official_shapes(variables, names), **of_trunk})
 
 
 def origin_of(path: Path, file: WeightsFile, model: Recognised) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from querypose_jax.configuration.flat import flat
 from querypose_jax.errors import UserError
-from querypose_jax.models.family import OfficialWeights, Origin, Shapes
+from querypose_jax.models.family import OfficialWeights, Origin, Released, Shapes
 from querypose_jax.models.registry import get_family, names
 from querypose_jax.skeletons import SKELETONS
 from querypose_jax.weights.published import names_of
@@ -83,8 +83,7 @@ def told_by(weights: OfficialWeights, tensors: Mapping[str, np.ndarray]) -> list
 def chosen(path: Path, weights: OfficialWeights, source: str, found: Mapping[str, Any]) -> Recognised:
     """The published checkpoint that has these hyper-parameters, or one made of published sizes."""
     configs = {released: released_config(released.config) for released in weights.released}
-    port = "" if source == "official" else source
-    fitting = [r for r in configs if r.port == port and not differing(found, configs[r])]
+    fitting = published_like(weights, source, found)
     named = [r for r in fitting if Path(names_of(r)[1]).stem in path.name]
     candidates = list({r.config: r for r in named or fitting}.values())
     if len(candidates) == 1:
@@ -104,6 +103,24 @@ def chosen(path: Path, weights: OfficialWeights, source: str, found: Mapping[str
     config = configs[nearest]
     config.update_from_flattened_dict(found)
     return Recognised(f"a relative of {nearest.name} ({found[SKELETON]} joints)", source, config, None)
+
+
+def taken_for(tensors: Mapping[str, np.ndarray], config: ConfigDict) -> Recognised | None:
+    """A file of a whole model of the configuration's family, with the origin of the published checkpoints that it looks
+    like: their terms hold whoever says what it is. None: it is not told by names and shapes."""
+    weights = get_family(config.model.name).weights
+    for source, found in told_by(weights, tensors) if weights else ():
+        alike = published_like(weights, source, found)
+        same = [r for r in alike if released_config(r.config).data.name == config.data.name]
+        name = " or ".join(r.name for r in same or alike) or f"a model of the family {config.model.name}"
+        return Recognised(name, source, config, (alike[0].origin or weights.origin) if alike else None)
+    return None
+
+
+def published_like(weights: OfficialWeights, source: str, found: Mapping[str, Any]) -> list[Released]:
+    """The published checkpoints whose names and shapes tell the same."""
+    port = "" if source == "official" else source
+    return [r for r in weights.released if r.port == port and not differing(found, released_config(r.config))]
 
 
 def differing(found: Mapping[str, Any], config: ConfigDict) -> list[str]:

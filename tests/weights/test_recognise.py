@@ -11,7 +11,7 @@ from querypose_jax.configuration.flat import flat
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import get_family
 from querypose_jax.weights.official import abstract, official_shapes
-from querypose_jax.weights.recognise import recognise, released_config
+from querypose_jax.weights.recognise import recognise, released_config, taken_for
 from querypose_jax.weights.sources import TRUNK, guess_source, translate
 from tests.parity import goldens
 from tests.weights.states import hollow, shapes, small_head
@@ -94,6 +94,19 @@ def test_a_combination_of_published_sizes_is_a_relative_without_an_origin():
     assert "relative of Group Pose" in model.name
     names = of_manifests(("gp_manifest_r50_crowdpose.json",))
     assert official_shapes(*abstract(model.config)).keys() <= names.keys()
+
+
+def test_terms_hold_whoever_says_what_a_file_is():
+    state = of_manifests(("ed_manifest_r50_coco.json",))
+    for file, name in (("edpose/coco_r50.py", "ED-Pose R-50, COCO"), ("edpose/human_art_r50.py", "Human-Art")):
+        config = released_config(file)
+        config.model.dtype = "bfloat16"
+        model = taken_for(state, config)
+        assert (model.source, model.config) == ("official", config)
+        assert name in model.name
+        assert "non-commercial" in model.origin.terms
+    assert taken_for(state, released_config("grouppose/coco_r50.py")) is None
+    assert taken_for(hollow(GPT), config) is None
 
 
 def mmposes(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
