@@ -81,8 +81,7 @@ RUN_BY = {
     "python scripts/rank_ablations.py --output=runs/ranking": "needs hours",
     "python -m pytest tests/parity --junitxml=parity.xml": "needs goldens",
     "python -m tests.parity.table parity.xml": "needs goldens",
-    "python -m querypose_jax.weights --source=detectron2 --input=R-50.pkl --config=configs/coco_r50.py "
-    "--output=weights/resnet50":
+    "python -m querypose_jax.weights --input=R-50.pkl --config=configs/coco_r50.py --output=weights/resnet50":
         "tests/weights/test_importing.py::test_the_file_of_a_trunk_starts_a_model_whose_head_stays_random",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.init_from=weights/resnet50 "
     "--config.data.root=...": "needs COCO and ImageNet weights",
@@ -95,6 +94,10 @@ RUN_BY = {
     "python -m tests.toy.run --mode=predict --workdir=runs/toy --input=docs/pictures/people.jpg --output=poses "
     "--threshold=0":
         "tests/toy/test_family.py::test_it_predicts_and_an_exported_program_gives_the_same_poses",
+    "python launch.py --config=configs/custom_example.py --workdir=runs/insects_from_people "
+    "--config.init_from=runs/demo":
+        "tests/checkpoints/test_start.py::"
+        "test_every_array_is_either_that_of_the_weights_or_as_drawn_but_for_rows_of_the_same_name",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=querypose_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
 }  # fmt: skip
