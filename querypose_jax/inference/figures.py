@@ -18,7 +18,7 @@ from querypose_jax.inference.panels import below_each_other, enlarge, side_by_si
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.tiles import joint_tiles, part_tiles
 from querypose_jax.models.family import Explanation, JointExplanation
 from querypose_jax.models.registry import family_of
@@ -45,7 +45,7 @@ class Explained(NamedTuple):
 
 
 def explain_picture(
-    predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD
+    predictor: Predictor, source: PictureSource, threshold: float | None = None
 ) -> Explained | ExplainedJoints:
     """Looks inside the model while it predicts one picture.
 
@@ -57,7 +57,7 @@ def explain_picture(
         PictureError: the picture cannot be read.
         UserError: the model's family offers no such look, or the threshold is none.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
     name, picture = open_picture(source)
     config = predictor.config
     explain = family_of(config).explain

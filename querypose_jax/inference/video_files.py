@@ -14,7 +14,7 @@ from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.progress import JSON, file_state
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.unfinished import part_of, telling
 from querypose_jax.inference.video import Frame, VideoError, is_camera, open_video
 from querypose_jax.inference.video_writer import VideoWriter
@@ -24,7 +24,7 @@ def predict_video(
     predictor: Predictor,
     source: str | int,
     output: str | Path,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
     track: bool = False,
     name: str | None = None,
     progress: bool = True,
@@ -40,7 +40,7 @@ def predict_video(
     Args:
         source: path of a video, or the number of a camera.
         output: a folder, made if needed; not the one the video is in.
-        threshold: smallest score of a reported person.
+        threshold: smallest score of a reported person; None: that of the predictor.
         track: gives people numbers that last over frames; needs the package trackers.
         name: NAME; None stands for that of the source without its suffix.
         progress: shows a bar.
@@ -52,7 +52,7 @@ def predict_video(
         UserError: the video cannot be read (to its end), a package is missing, the files cannot be written, or the
             output would overwrite the input or holds the unfinished work of another command.
     """
-    camera, threshold = is_camera(source), checked_threshold(threshold)
+    camera, threshold = is_camera(source), checked_threshold(threshold, predictor.threshold.score)
     name = name or (f"camera_{source}" if camera else Path(str(source)).stem)
     if not camera and Path(output).resolve() == Path(str(source)).resolve().parent:
         raise UserError(f"{output}: the video is in this folder; name another one for the output")
