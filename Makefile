@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Tests mostly wait for the compiler, which uses one core; what shares a fixture stays together.
 WORKERS := -n 2 --dist loadfile
 
-.PHONY: env demo test test-all lint
+.PHONY: env demo test test-all lint docs
 
 env: $(INSTALLED)
 
@@ -44,3 +44,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site of the pages and docstrings, in site/; a warning is an error. Installs the extra `docs` first.
+docs: .venv/.docs
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
+.venv/.docs: $(INSTALLED) pyproject.toml
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $@.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $@.txt
+	@touch $@

@@ -5,7 +5,8 @@ plans for a TPU that is not there, runs one training step again (the one that en
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
-    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
+    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|ADDRESS|0 --output=DIR [--threshold=0.3]
+        [--track] [--smooth]
     python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
@@ -62,7 +63,7 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("step", None, step, **values)
     raw = "predict, export: the parameters themselves where the run averages them (train.ema_decay)"
     flags.DEFINE_boolean("raw", False, raw, **values)
-    flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
+    flags.DEFINE_string("input", None, "predict: picture, folder, glob, list, video, camera number, address", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
     flags.DEFINE_list("canvases", [], "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
     flags.DEFINE_list("batch_sizes", ["1"], "export: pictures that a program takes at once", **values)
@@ -73,6 +74,7 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("num_processes", None, "several processes: how many", **values)
     flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **values)
     flags.DEFINE_boolean("track", False, "predict: number the people of a video over its frames", **values)
+    flags.DEFINE_boolean("smooth", False, "predict: follow people and smooth their joints over the frames", **values)
 
 
 def run(options: flags.FlagValues) -> None:
@@ -136,7 +138,7 @@ def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
 def predict(options: flags.FlagValues, config: ConfigDict) -> str:
     from querypose_jax.runs.predict import predict
 
-    given = options.input, options.output, options.threshold, options.track
+    given = options.input, options.output, options.threshold, options.track, options.smooth
     return predict(config, Path(options.workdir), options.step, options.raw, *given)
 
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from input_pipeline import coco, crowdpose, custom, synthetic
+from input_pipeline import coco, crowdpose, custom, synthetic, yolo
 from input_pipeline.annotations import (
     Annotations,
     fingerprint,
@@ -39,7 +39,7 @@ from input_pipeline.split_files import SplitFiles, check_split, data_key, read_c
 from input_pipeline.targets import make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import read_picture
-from querypose_jax.recipes import get_recipe
+from querypose_jax.recipes import get_recipe, recipe_of
 from querypose_jax.recipes.canvas import lay_on
 from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.sides import has_side
@@ -50,7 +50,12 @@ Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of
 
 tf.config.set_visible_devices([], "GPU")  # they are for jax
 
-FILES = {"coco": coco.split_files, "crowdpose": crowdpose.split_files, "custom": custom.split_files}
+FILES = {
+    "coco": coco.split_files,
+    "crowdpose": crowdpose.split_files,
+    "custom": custom.split_files,
+    "yolo": yolo.split_files,
+}
 PREFETCHED_BATCHES = 2
 _running: weakref.WeakSet[Generator] = weakref.WeakSet()  # iterators with threads behind them
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
@@ -239,7 +244,7 @@ def _share(batch_size: int, shards: int, process_index: int, process_count: int)
 def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, image: np.ndarray) -> Batch:
     return make_batch(
         split.annotations,
-        get_recipe(config.data.recipe),
+        recipe_of(config.data),
         *planned.samples,
         planned.members[share],
         image,
@@ -268,7 +273,7 @@ def _images(
     tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the
     interpreter), which write into the batch's array. Passing pixels through tensors would copy them three times more.
     """
-    length, recipe = share.stop - share.start, get_recipe(config.data.recipe)
+    length, recipe = share.stop - share.start, recipe_of(config.data)
     arrays: dict[int, np.ndarray] = {}
     lock = threading.Lock()
     failures: list[Exception] = []

@@ -6,11 +6,16 @@ from typing import Any
 
 from querypose_jax.inference.fitting import fit_prediction
 from querypose_jax.inference.prediction import Prediction
+from querypose_jax.inference.smoothing import Smoother
 from querypose_jax.inference.video import Frame, Video
 
 
 def predict_frames(
-    stream: Callable[[Iterator[Any], float], Iterator[Prediction]], video: Video, threshold: float, track: bool = False
+    stream: Callable[[Iterator[Any], float], Iterator[Prediction]],
+    video: Video,
+    threshold: float,
+    track: bool = False,
+    smoother: Smoother | None = None,
 ) -> Iterator[tuple[Frame, Prediction]]:
     """Each frame with its people, lazily; memory holds a few batches.
 
@@ -22,6 +27,7 @@ def predict_frames(
         video: an open one.
         threshold: smallest score of a reported person.
         track: gives people numbers that last over frames; needs the package trackers.
+        smoother: of the joints; only people who are followed are smoothed.
     """
     waiting: deque[Frame] = deque()
 
@@ -40,4 +46,7 @@ def predict_frames(
         prediction = fit_prediction(prediction, size)
         if tracker:
             prediction = prediction.with_tracks(tracker.update(prediction))
-        yield waiting.popleft()._replace(picture=prediction.picture), prediction
+        frame = waiting.popleft()._replace(picture=prediction.picture)
+        if smoother and prediction.tracks is not None:
+            prediction = smoother.update(prediction, frame.seconds)
+        yield frame, prediction

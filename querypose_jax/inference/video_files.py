@@ -10,9 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
+from querypose_jax.inference.addresses import is_address, last_part
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
+from querypose_jax.inference.smoothing import REST_CUTOFF, Smoother, lag_s
 from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
 from querypose_jax.inference.unfinished import part_of, telling
 from querypose_jax.inference.video import Frame, VideoError, is_camera, open_video
@@ -27,21 +29,23 @@ def predict_video(
     track: bool = False,
     name: str | None = None,
     progress: bool = True,
+    smooth: bool = False,
 ) -> int:
     """Writes `output`/NAME.mp4 with the poses drawn, frame by frame at the times of the source, and a JSON Lines file.
 
     `output`/NAME.jsonl holds a line per frame: `frame` (from 0), `seconds`, and `people` in the COCO results format
     without image ids, each with a `track` where people are followed; all in pixels of the first frame's size. A camera
-    runs until interrupted (control-C), which ends both files properly. The sound is left out. Until the last frame the
-    files are NAME.part.mp4 and NAME.part.jsonl, and they stay where something fails on the way.
+    or stream runs until interrupted (control-C), which ends both files properly. The sound is left out. Until the last
+    frame the files are NAME.part.mp4 and NAME.part.jsonl, and they stay where something fails on the way.
 
     Args:
-        source: path of a video, or the number of a camera.
+        source: path of a video, the number of a camera, or the address of a stream.
         output: a folder, made if needed; not the one the video is in.
         threshold: smallest score of a reported person.
         track: gives people numbers that last over frames; needs the package trackers.
         name: NAME; None stands for that of the source without its suffix.
         progress: shows a bar.
+        smooth: follows people and smooths their joints over frames; says on the terminal by how much they lag.
 
     Returns:
         The number of frames.
@@ -50,24 +54,38 @@ def predict_video(
         UserError: the video cannot be read (to its end), a package is missing, the files cannot be written, or the
             output would overwrite the input.
     """
-    camera, threshold = is_camera(source), checked_threshold(threshold)
-    name = name or (f"camera_{source}" if camera else Path(str(source)).stem)
-    if not camera and Path(output).resolve() == Path(str(source)).resolve().parent:
+    threshold, smoother = checked_threshold(threshold), Smoother() if smooth else None
+    live = is_camera(source) or is_address(source)
+    name = name or name_of(source)
+    if not live and Path(output).resolve() == Path(str(source)).resolve().parent:
         raise UserError(f"{output}: the video is in this folder; name another one for the output")
     with open_video(source) as video, tqdm(total=video.num_frames, unit="frame", disable=not progress) as bar:
         files = FilmAndLines(Path(output) / f"{name}.mp4", Path(output) / f"{name}.jsonl", video.rate)
         with telling(files.keep):
             try:
-                for frame, prediction in predict_frames(predictor.stream, video, threshold, track):
+                for frame, prediction in predict_frames(predictor.stream, video, threshold, track or smooth, smoother):
                     files.write(frame, prediction)
                     bar.update()
             except KeyboardInterrupt:
-                if not camera:
+                if not live:
                     raise
             if not files.count:
                 raise VideoError(f"{source}: holds no frame that can be read")
             files.finish()
+    if smoother:
+        lag = smoother.lag_s
+        tqdm.write(
+            f"joints are smoothed: on average {1000 * lag:.0f} ms ({lag * video.rate:.1f} frames) behind, at rest "
+            f"{1000 * lag_s(REST_CUTOFF):.0f} ms"
+        )
     return files.count
+
+
+def name_of(source: str | int) -> str:
+    """What the files of a video are called, without a suffix."""
+    if isinstance(source, str) and is_address(source):
+        return Path(last_part(source)).stem
+    return f"camera_{source}" if is_camera(source) else Path(str(source)).stem
 
 
 class FilmAndLines:

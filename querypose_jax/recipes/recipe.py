@@ -91,3 +91,8 @@ class Recipe:
     None: the recipe does not look where people are."""
     gives_scale: bool = False
     """Whether `move_people` tells how large people are."""
+    half_pixel: float = 0.0
+    """What is added to the joints of a file: 0.5 where coordinates are continuous, 0 where they are pixel indices."""
+    extra_draws: int = 0
+    """Uniform numbers per sample from a stream of their own, which `draw_geometry` gets after its `draws`: for what is
+    not the recipe's, see augment.py."""

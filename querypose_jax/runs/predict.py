@@ -18,7 +18,9 @@ def predict(
     output: str,
     threshold: float,
     track: bool,
+    smooth: bool,
 ) -> str:
     """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
     threshold = checked_threshold(threshold)  # before a checkpoint is read
-    return predict_input(Predictor.from_checkpoint(workdir, step, config, raw=raw), source, output, threshold, track)
+    predictor = Predictor.from_checkpoint(workdir, step, config, raw=raw)
+    return predict_input(predictor, source, output, threshold, track, smooth)

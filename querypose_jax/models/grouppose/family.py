@@ -11,4 +11,5 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
+    accumulates=True,
 )
