@@ -47,7 +47,7 @@ lint: $(INSTALLED)
 
 # The site of the pages and docstrings, in site/; a warning is an error. Installs the extra `docs` first.
 docs: .venv/.docs
-	$(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 	@echo "site/index.html"
 
 .venv/.docs: $(INSTALLED) pyproject.toml

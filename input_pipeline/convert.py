@@ -4,7 +4,7 @@
     python -m input_pipeline.convert --config=configs/X.py --to=coco --output=DIR --config.data.name=yolo
         --config.data.root=DIR
 
-Reads what config.data names. To YOLO, DIR gets data.yaml, labels/SPLIT/*.txt and links images/SPLIT to the folders of
+Reads what config.data names. To YOLO, DIR gets data.yaml, labels/SPLIT/*.txt and images/SPLIT with links to the
 pictures; to COCO, annotations/SPLIT.json. Pictures stay where they are. YOLO's form has neither areas nor crowds nor
 ids: what is lost is said.
 """
@@ -81,9 +81,10 @@ def write_yolo(read: dict[str, tuple[SplitFiles, Annotations]], output: Path) ->
         label_of = [classes.index(name) for name in names]
         for row, label in enumerate(labels):
             write_labels(annotations, row, label_of, output / "labels" / split / label)
-        link = output / "images" / split
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(files.pictures.resolve(), target_is_directory=True)
+            name = str(annotations.file_name[row])
+            link = output / "images" / split / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to((files.pictures / name).resolve())
         print(f"{split}: {counted(annotations)}; left out: {int(annotations.is_crowd.sum())} crowds, all areas and ids")
     skeleton = next(iter(read.values()))[0].skeleton
     write_data_yaml(

@@ -1,9 +1,10 @@
 """Pictures and streams with an address: http and https, and what cameras send by rtsp and its like."""
 
+from base64 import b64encode
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import (
     HTTPDefaultErrorHandler,
     HTTPErrorProcessor,
@@ -90,8 +91,13 @@ def _opened(address: str) -> Any:
         ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor,
     ):  # fmt: skip
         opener.add_handler(handler())
+    parts = urlsplit(address)
+    request = Request(shown, headers={"User-Agent": "querypose_jax"})
+    if parts.username is not None:  # for this host, not for one that it leads to
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        request.add_unredirected_header("Authorization", "Basic " + b64encode(secret).decode())
     try:
-        answer = opener.open(Request(address, headers={"User-Agent": "querypose_jax"}), timeout=TIMEOUT_S)
+        answer = opener.open(request, timeout=TIMEOUT_S)
     except HTTPError as error:
         raise PictureError(f"{shown}: cannot be fetched ({error.code} {error.reason})") from None
     except (OSError, HTTPException, ValueError) as error:

@@ -49,7 +49,8 @@ class Predictor:
         """
         Args:
             config: its groups data (recipe and what that reads, canvases) and eval (batch_size, canvas) are read.
-            graphdef, state: a pose model, split by `nnx.split`.
+            graphdef: structure of a pose model, from `nnx.split`.
+            state: its variables, from the same.
             skeleton: the keypoints of the model.
         """
         self.config, self.skeleton = config, skeleton

@@ -24,6 +24,8 @@ class Past(NamedTuple):
     seconds: float
     keypoints: np.ndarray
     """[K, 2], smoothed, pixels."""
+    measured: np.ndarray
+    """[K, 2], as found."""
     speed: np.ndarray
     """[K, 2], smoothed, pixels per second."""
 
@@ -48,7 +50,7 @@ class Smoother:
                 continue
             past, measured = self._past.get(track), keypoints[person]
             if past is None or not 0 < seconds - past.seconds <= FORGOTTEN_S:
-                self._past[track] = Past(seconds, measured.copy(), np.zeros_like(measured))
+                self._past[track] = Past(seconds, measured.copy(), measured.copy(), np.zeros_like(measured))
                 continue
             x0, y0, x1, y1 = prediction.boxes[person].tolist()
             size = max(math.sqrt(max((x1 - x0) * (y1 - y0), 0)), 1.0)
@@ -59,11 +61,12 @@ class Smoother:
 
     def _moved(self, past: Past, measured: np.ndarray, seconds: float, size: float) -> Past:
         step = seconds - past.seconds
-        speed = past.speed + weight(SPEED_CUTOFF, step) * ((measured - past.keypoints) / step - past.speed)
+        speed = past.speed + weight(SPEED_CUTOFF, step) * ((measured - past.measured) / step - past.speed)
         cutoff = REST_CUTOFF + SPEED_GAIN * np.linalg.norm(speed, axis=-1, keepdims=True) / size
         self._lags[0] += float(lag_s(cutoff).sum())
         self._lags[1] += cutoff.size
-        return Past(seconds, past.keypoints + weight(cutoff, step) * (measured - past.keypoints), speed)
+        smoothed = past.keypoints + weight(cutoff, step) * (measured - past.keypoints)
+        return Past(seconds, smoothed, measured.copy(), speed)
 
 
 def lag_s(cutoff: Any) -> Any:

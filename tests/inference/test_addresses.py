@@ -27,10 +27,12 @@ class Server(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path = self.path.partition("?")[0]
-        if path in ("/a.jpg", "/camera"):
+        if path == "/locked.jpg" and self.headers["Authorization"] != "Basic bWU6c2U6Y3JldA==":  # me:se:cret
+            self.send_error(401)
+        elif path in ("/a.jpg", "/camera", "/locked.jpg"):
             self.send_response(200)
             self.send_header(
-                "Content-Type", "image/jpeg" if path == "/a.jpg" else "multipart/x-mixed-replace; boundary=x"
+                "Content-Type", "image/jpeg" if path.endswith(".jpg") else "multipart/x-mixed-replace; boundary=x"
             )
             self.end_headers()
             self.wfile.write(jpeg())
@@ -80,6 +82,9 @@ def test_what_cannot_be_fetched_is_one_line_without_the_password(host):
     secret = host.replace("http://", "http://me:secret@")
     with pytest.raises(PictureError, match=r"^http://127.0.0.1:\d+/b.jpg: cannot be fetched \(404 Not Found\)$"):
         fetch(f"{secret}/b.jpg")
+    with pytest.raises(PictureError, match=r"locked.jpg: cannot be fetched \(401 Unauthorized\)$"):
+        fetch(f"{host}/locked.jpg")
+    assert fetch(host.replace("http://", "http://me:se%3Acret@") + "/locked.jpg") == jpeg()
     with pytest.raises(PictureError, match=r"moved.jpg: cannot be fetched"):
         fetch(f"{host}/moved.jpg")  # to a file of this machine: not followed
     with pytest.raises(PictureError, match=r"^http://127.0.0.1:1/a.jpg: cannot be fetched \("):

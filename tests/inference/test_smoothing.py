@@ -31,7 +31,7 @@ def test_the_filter_is_the_one_of_the_paper_worked_out_by_hand():
         found = smoother.update(seen(np.full((1, 17, 2), x)), frame / RATE).keypoints[0, 0, 0]
         if frame:
             a = 1 / (1 + RATE / (2 * math.pi * SPEED_CUTOFF))
-            speed += a * ((x - expected) * RATE - speed)
+            speed += a * ((x - xs[frame - 1]) * RATE - speed)
             cutoff = REST_CUTOFF + SPEED_GAIN * abs(speed) * math.sqrt(2) / 100
             expected += (x - expected) / (1 + RATE / (2 * math.pi * cutoff))
         assert found == pytest.approx(expected, rel=1e-5)
