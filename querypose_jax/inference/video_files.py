@@ -35,8 +35,9 @@ def predict_video(
 
     `output`/NAME.jsonl holds a line per frame: `frame` (from 0), `seconds`, and `people` in the COCO results format
     without image ids, each with a `track` where people are followed; all in pixels of the first frame's size. A camera
-    or stream runs until interrupted (control-C), which ends both files properly. The sound is left out. Until the last
-    frame the files are NAME.part.mp4 and NAME.part.jsonl, and they stay where something fails on the way.
+    or stream runs until interrupted (control-C) or until it breaks off, which ends both files properly. The sound is
+    left out. Until the last frame the files are NAME.part.mp4 and NAME.part.jsonl, and they stay where something fails
+    on the way.
 
     Args:
         source: path of a video, the number of a camera, or the address of a stream.
@@ -69,6 +70,10 @@ def predict_video(
             except KeyboardInterrupt:
                 if not live:
                     raise
+            except VideoError:  # nobody can do anything about a stream that is over
+                if not live or not files.count:
+                    raise
+                tqdm.write(f"{name}: the stream broke off after {files.count} frames")
             if not files.count:
                 raise VideoError(f"{source}: holds no frame that can be read")
             files.finish()

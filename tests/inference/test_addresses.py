@@ -10,7 +10,7 @@ from PIL import Image
 
 from querypose_jax.inference import addresses
 from querypose_jax.inference.addresses import fetch, is_address, is_stream, last_part, without_password
-from querypose_jax.inference.predict_input import fetched
+from querypose_jax.inference.predict_input import fetched, predict_input
 from querypose_jax.inference.sources import as_sources, is_many, open_picture
 from querypose_jax.inference.video import SUFFIXES, VideoError, is_video, open_video
 from querypose_jax.pictures import PictureError
@@ -22,33 +22,37 @@ def jpeg() -> bytes:
     return file.getvalue()
 
 
+BOUNDARY = b"--x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+ANSWERS = {
+    "/a.jpg": ("image/jpeg", jpeg()),
+    "/picture": ("image/jpeg", jpeg()),
+    "/locked.jpg": ("image/jpeg", jpeg()),
+    "/camera": ("multipart/x-mixed-replace; boundary=x", 5 * (BOUNDARY % len(jpeg()) + jpeg() + b"\r\n") + b"--x--"),
+    "/sly.m3u8": ("application/x-mpegurl", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"),
+}
+MOVED = {"/moved.jpg": "file:///etc/hostname", "/to.jpg": "/a.jpg"}
+PASSWORD = "Basic bWU6c2U6Y3JldA=="  # me:se:cret
+
+
 class Server(BaseHTTPRequestHandler):
-    """A picture, one without a suffix, a redirect to a file, a page that is not there."""
+    """Answers from the tables above."""
 
     def do_GET(self):
         path = self.path.partition("?")[0]
-        if path == "/locked.jpg" and self.headers["Authorization"] != "Basic bWU6c2U6Y3JldA==":  # me:se:cret
+        if path in MOVED:
+            self.send_response(302)
+            self.send_header("Location", MOVED[path])
+            self.end_headers()
+        elif path == "/locked.jpg" and self.headers["Authorization"] != PASSWORD:
             self.send_error(401)
-        elif path in ("/a.jpg", "/camera", "/locked.jpg"):
+        elif path in ANSWERS:
+            kind, content = ANSWERS[path]
             self.send_response(200)
-            self.send_header(
-                "Content-Type", "image/jpeg" if path.endswith(".jpg") else "multipart/x-mixed-replace; boundary=x"
-            )
+            self.send_header("Content-Type", kind)
+            if path != "/camera":  # which has no end
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(jpeg())
-        elif path == "/picture":
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.end_headers()
-            self.wfile.write(jpeg())
-        elif path == "/moved.jpg":
-            self.send_response(302)
-            self.send_header("Location", "file:///etc/hostname")
-            self.end_headers()
-        elif path == "/to.jpg":
-            self.send_response(302)
-            self.send_header("Location", "/a.jpg")
-            self.end_headers()
+            self.wfile.write(content)
         else:
             self.send_error(404)
 
@@ -108,6 +112,28 @@ def test_streams_are_told_from_pictures(host):
 def test_names_come_from_the_address():
     assert without_password("rtsp://me:secret@camera:554/live?x=1") == "rtsp://camera:554/live?x=1"
     assert last_part("rtsp://camera/live/") == "live" and last_part("http://camera:80/..") == "camera"
+
+
+def test_a_film_and_a_camera_by_http_are_predicted_frame_by_frame(host, predictor, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("av")
+    from tests.inference.films import lines_of, write_stream
+
+    film = ("video/mp2t", write_stream(tmp_path / "film.ts", 6).read_bytes())
+    monkeypatch.setitem(ANSWERS, "/film.ts", film)
+    for place, name, count in (("/film.ts?token=1", "film", 6), ("/camera", "camera", 5)):
+        said = predict_input(predictor, host + place, str(tmp_path / "out"), threshold=0)
+        assert said == f"{count} frames of the stream are in {tmp_path / 'out'}"
+        assert len(lines_of(tmp_path / "out" / f"{name}.jsonl")) == count
+    assert "camera: the stream broke off after 5 frames" in capfd.readouterr().out
+    with pytest.raises(VideoError, match="cannot be decoded after 5 frames"):
+        list(predictor(f"{host}/camera"))
+    assert predictor(f"{host}/a.jpg").name == f"{host}/a.jpg"
+
+
+def test_a_playlist_cannot_name_files_of_this_machine(host):
+    pytest.importorskip("av")
+    with pytest.raises(VideoError), open_video(f"{host}/sly.m3u8") as video:
+        list(video.frames)
 
 
 def test_a_stream_that_does_not_answer_is_one_line(host):
