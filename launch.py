@@ -1,19 +1,21 @@
 """One command line for everything.
 
-Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses, exports,
-plans for a TPU that is not there, runs one training step again (the one that ended the run by default):
+Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses, serves a
+page to try it, exports, plans for a TPU that is not there, runs one training step again (the one that ended the run by
+default):
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
     python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|ADDRESS|0 --output=DIR [--threshold=0.3]
         [--track] [--smooth]
+    python launch.py --workdir=DIR --mode=serve [--port=8000] [--host=127.0.0.1]
     python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not
-given. Of a run that averages its parameters (config.train.ema_decay) predict and export take the averages, with --raw
-the parameters themselves.
+--config.a.b=value overrides one value. eval, predict, serve, export and replay take DIR/config.json where --config is
+not given. Of a run that averages its parameters (config.train.ema_decay) predict, serve and export take the averages,
+with --raw the parameters themselves.
 """
 
 import os
@@ -65,6 +67,8 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_boolean("raw", False, raw, **values)
     flags.DEFINE_string("input", None, "predict: picture, folder, glob, list, video, camera number, address", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
+    flags.DEFINE_string("host", "127.0.0.1", "serve: address to listen at; default: this machine only", **values)
+    flags.DEFINE_integer("port", 8000, "serve: port to listen at", lower_bound=0, upper_bound=65535, **values)
     flags.DEFINE_list("canvases", [], "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
     flags.DEFINE_list("batch_sizes", ["1"], "export: pictures that a program takes at once", **values)
     flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "export: where the programs run", **values)
@@ -149,6 +153,12 @@ def export(options: flags.FlagValues, config: ConfigDict) -> str:
     return export(config, Path(options.workdir), options.step, options.raw, *given)
 
 
+def serve(options: flags.FlagValues, config: ConfigDict) -> str:
+    from querypose_jax.runs.serve import serve
+
+    return serve(config, Path(options.workdir), options.step, options.raw, options.host, options.port)
+
+
 def plan(options: flags.FlagValues, config: ConfigDict) -> None:
     from querypose_jax.runs.plan import plan
 
@@ -166,6 +176,7 @@ MODES = {  # verb -> flags that it needs, what it does
     "eval": (("workdir",), evaluate),
     "predict": (("workdir", "input", "output"), predict),
     "export": (("workdir", "output"), export),
+    "serve": (("workdir",), serve),
     "plan": (("topology",), plan),
     "replay": (("workdir",), replay),
 }

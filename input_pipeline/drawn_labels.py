@@ -16,7 +16,7 @@ from querypose_jax.structures import Batch
 
 LEFT, RIGHT, MIDDLE, BOX = (38, 139, 255), (255, 122, 26), (90, 220, 130), (255, 255, 255)
 SHORT_SIDE = 480  # pixels; smaller pictures are enlarged to about this, so that labels can be told apart
-DOT = 3  # pixels, radius
+DOT = 1 / 160  # radius, of the short side of the drawn picture
 
 
 def draw_training_pictures(config: ConfigDict, count: int, folder: Path, shards: int = 1) -> list[str]:
@@ -49,20 +49,23 @@ def drawn_row(batch: Batch, row: int, config: ConfigDict, skeleton: Skeleton, cl
         pen.rectangle([x0, y0, x1 - 1, y1 - 1], outline=BOX)
         pen.text((x0 + 3, y0 + 2), f"{person} {classes[batch.label[row, person]]}", fill=BOX)
         joints = batch.keypoints[row, person]
-        draw_joints(pen, (joints[:, :2] + centre) * factor, joints[:, 2], skeleton)
+        draw_joints(pen, (joints[:, :2] + centre) * factor, joints[:, 2], skeleton, DOT * min(picture.size))
     return picture
 
 
-def draw_joints(pen: ImageDraw.ImageDraw, xy: np.ndarray, visibility: np.ndarray, skeleton: Skeleton) -> None:
+def draw_joints(
+    pen: ImageDraw.ImageDraw, xy: np.ndarray, visibility: np.ndarray, skeleton: Skeleton, dot: float
+) -> None:
     """Bones between labelled joints [K, 2] and a dot for each: full where visible, a ring where hidden. Left is blue,
-    right orange."""
+    right orange. `dot` is a radius in pixels."""
+    thin = max(round(dot / 2), 1)
     for a, b in skeleton.edges:
         if visibility[a] > 0 and visibility[b] > 0:
-            pen.line([*xy[a], *xy[b]], fill=colour(skeleton.names[a], skeleton.names[b]))
+            pen.line([*xy[a], *xy[b]], fill=colour(skeleton.names[a], skeleton.names[b]), width=thin)
     for name, (x, y), seen in zip(skeleton.names, xy.tolist(), visibility.tolist(), strict=True):
         if seen > 0:
-            place = [x - DOT, y - DOT, x + DOT, y + DOT]
-            pen.ellipse(place, fill=colour(name) if seen > 1 else None, outline=colour(name))
+            place = [x - dot, y - dot, x + dot, y + dot]
+            pen.ellipse(place, fill=colour(name) if seen > 1 else None, outline=colour(name), width=thin)
 
 
 def colour(*names: str) -> tuple[int, int, int]:
