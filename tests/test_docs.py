@@ -80,6 +80,8 @@ RUN_BY = {
     "python launch.py --config=configs/coco_r50.py --workdir=/shared/runs/coco_r50 --config.data.root=/shared/coco "
     "--config.data.prepared=/local/prepared --config.data.batch_size=64 --config.train.grace_s=50":
         "needs SLURM and COCO",
+    "python launch.py --mode=serve --workdir=runs/demo":
+        "tests/inference/test_serving.py::test_a_picture_gives_its_people_and_a_drawing",
     "python launch.py ... --coordinator=HOST0:1234 --num_processes=2 --process_id=0":
         "tests/multi_device/test_processes.py::test_two_processes_continue_as_one",
     "python launch.py ... --coordinator=HOST0:1234 --num_processes=2 --process_id=1":

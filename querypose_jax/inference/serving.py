@@ -9,6 +9,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +21,7 @@ from querypose_jax.inference.figures import draw_attention, draw_stages, explain
 from querypose_jax.inference.page import FILES
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.models.registry import family_of
+from querypose_jax.pictures import read_picture
 
 LARGEST_UPLOAD = 20 * 2**20  # bytes of a picture
 IDLE_S = 30.0  # after which a connection that sends nothing is closed
@@ -32,6 +34,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+View = Callable[[Image.Image, float], Image.Image]
 
 
 def make_server(predictor: Predictor, host: str = "127.0.0.1", port: int = 8000) -> ThreadingHTTPServer:
@@ -64,16 +68,16 @@ def make_server(predictor: Predictor, host: str = "127.0.0.1", port: int = 8000)
         raise UserError(f"{host}:{port}: cannot listen there ({error}); take another --port or --host") from None
 
 
-def views_of(predictor: Predictor) -> dict[str, Callable[[bytes, float], Image.Image]]:
+def views_of(predictor: Predictor) -> dict[str, View]:
     """What can be looked at beside the poses: name -> (picture, threshold) -> figure."""
     if "model" not in predictor.config or family_of(predictor.config).explain is None:
         return {}
 
-    def stages(content: bytes, threshold: float) -> Image.Image:
-        return draw_stages(explain_picture(predictor, content, threshold))
+    def stages(picture: Image.Image, threshold: float) -> Image.Image:
+        return draw_stages(explain_picture(predictor, picture, threshold))
 
-    def attention(content: bytes, threshold: float) -> Image.Image:
-        inside = explain_picture(predictor, content, threshold)
+    def attention(picture: Image.Image, threshold: float) -> Image.Image:
+        inside = explain_picture(predictor, picture, threshold)
         if not len(inside.attention):
             raise UserError("nobody is there to look at; lower the threshold")
         return draw_attention(inside)
@@ -82,7 +86,7 @@ def views_of(predictor: Predictor) -> dict[str, Callable[[bytes, float], Image.I
 
 
 def found(
-    predictor: Predictor, views: Mapping[str, Callable], content: bytes, threshold: float, view: str
+    predictor: Predictor, views: Mapping[str, View], content: bytes, threshold: float, view: str
 ) -> dict[str, Any]:
     """The people of a picture (COCO results) and what is shown of it, a JPEG as a data address.
 
@@ -91,12 +95,13 @@ def found(
     """
     if view not in ("poses", *views):
         raise UserError(f"view {view!r} is unknown; known: {', '.join(('poses', *views))}")
-    prediction = predictor(content, threshold)
-    shown = prediction.draw() if view == "poses" else views[view](content, threshold)
+    picture = read_picture(content, "this file")
+    [prediction] = predictor.stream([picture], threshold)
+    shown = prediction.draw() if view == "poses" else views[view](picture, threshold)
     file = io.BytesIO()
     shown.save(file, "JPEG", quality=QUALITY)
-    picture = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return {"people": prediction.to_coco(), "picture": picture}
+    address = "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return {"people": prediction.to_coco(), "picture": address}
 
 
 class PageHandler(BaseHTTPRequestHandler):
@@ -152,8 +157,9 @@ class PageHandler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in (HEADERS | {"Content-Type": kind, "Content-Length": str(len(body))}).items():
             self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # a browser that no longer waits
+            self.end_headers()
+            self.wfile.write(body)
 
     def log_message(self, *told: Any) -> None:
         """Says nothing: requests are the user's own."""

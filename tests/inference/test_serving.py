@@ -4,7 +4,10 @@ import base64
 import http.client
 import io
 import json
+import re
+import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -74,7 +77,7 @@ def test_the_page_is_whole_and_loads_nothing_from_elsewhere(ask):
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        ("/predict", b"no picture", 400, "picture 0 (from 0): cannot be decoded as a picture"),
+        ("/predict", b"no picture", 400, "this file: cannot be decoded as a picture"),
         ("/predict", b"", 400, "cannot be decoded as a picture"),
         ("/predict?threshold=2", red_picture(), 400, "threshold 2.0: must be a number from 0 to 1"),
         ("/predict?threshold=nan", red_picture(), 400, "must be a number from 0 to 1"),
@@ -116,3 +119,39 @@ def test_a_port_that_is_taken_is_one_line(predictor, port):
         make_server(predictor, port=port)
     with pytest.raises(UserError, match=r"^nowhere.invalid:0: cannot listen there"):
         make_server(predictor, "nowhere.invalid", 0)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_people_and_hands_out_json(port, tmp_path):
+    """A real one, without a window: a picture is chosen, the threshold moved, JSON downloaded, a broken file told."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here")
+    (tmp_path / "red.png").write_bytes(red_picture())
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+
+    def said(page, wanted: str) -> None:
+        for _ in range(300):
+            if re.search(wanted, page.text_content("#said")):
+                return
+            time.sleep(0.1)
+        raise AssertionError(page.text_content("#said"))
+
+    with sync_api.sync_playwright() as playwright:
+        page = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.set_input_files("#file", tmp_path / "red.png")
+        said(page, "^2 people$")
+        page.focus("#threshold")
+        page.keyboard.press("Home")
+        said(page, "^3 people$")
+        with page.expect_download() as download:
+            page.click("#json")
+        assert len(json.loads(download.value.path().read_text())) == 3
+        page.set_input_files("#file", tmp_path / "broken.png")
+        said(page, "^this file: cannot be decoded as a picture")
+        page.context.browser.close()
+    assert not errors
