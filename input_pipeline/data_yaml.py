@@ -18,7 +18,7 @@ from input_pipeline.coco_file import short
 from querypose_jax.errors import UserError
 
 LARGEST_FILE = 2**20  # bytes; such a file has a few hundred, some thousand with many classes
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "trainval")  # the last one is CrowdPose's
 
 
 class DataYaml(NamedTuple):

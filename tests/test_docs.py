@@ -1,5 +1,6 @@
 """README.md and docs/: commands parse, links lead somewhere, every command is run by a test or says what it needs."""
 
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ from querypose_jax import command_line
 from querypose_jax.bench import __main__ as bench
 from querypose_jax.configuration.check_config import check_config
 from querypose_jax.weights import command as weights
+from scripts.make_notebook import notebook
 from tests.toy import family  # noqa: F401  a command of docs/add_a_model.md names it
 
 ROOT = Path(__file__).parent.parent
@@ -227,6 +229,12 @@ def test_links_lead_to_files_and_headings(page):
 def test_the_reference_has_every_public_name_and_no_other():
     named = re.findall(r"^::: querypose_jax\.[\w.]*?(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(querypose_jax.__all__)
+
+
+def test_the_notebook_has_the_cells_of_the_script():
+    written = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())
+    assert written == notebook((ROOT / "docs" / "notebook.py").read_text()), "run scripts/make_notebook.py"
+    assert "".join(written["cells"][2]["source"]).startswith("from pathlib import Path")
 
 
 @pytest.mark.slow
