@@ -61,9 +61,9 @@ def main(argv: Sequence[str]) -> int:
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
     flags.DEFINE_enum("mode", "train", list(MODES), "what to do", **values)
-    step = "eval, predict, export: the checkpoint of this step; default: the newest. replay: this step"
+    step = "eval, predict, serve, export: the checkpoint of this step; default: the newest. replay: this step"
     flags.DEFINE_integer("step", None, step, **values)
-    raw = "predict, export: the parameters themselves where the run averages them (train.ema_decay)"
+    raw = "predict, serve, export: the parameters themselves where the run averages them (train.ema_decay)"
     flags.DEFINE_boolean("raw", False, raw, **values)
     flags.DEFINE_string("input", None, "predict: picture, folder, glob, list, video, camera number, address", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)

@@ -68,9 +68,9 @@ def train(config: ConfigDict, workdir: Path, callbacks: Sequence[Callback] = ())
     if state is None or (step < config.train.num_steps and not early):
         who = "a callback" if told.wants_end() else "SIGTERM"
         print(f"{who}: {workdir} is saved at step {step}; the same command continues")
-    elif evaluated:
-        print(early, end="\n" * bool(early))
-    else:
+    elif step < config.train.num_steps and evaluated:
+        print(early)
+    elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
         if unused := changes(workdir, config):
             print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
