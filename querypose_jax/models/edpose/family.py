@@ -16,4 +16,5 @@ FAMILY = Family(
     explain=explain,
     rows=rows,
     threshold=0.2,  # the authors' advice for drawing
+    accumulates=True,
 )

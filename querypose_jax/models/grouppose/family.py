@@ -15,4 +15,5 @@ FAMILY = Family(
     weights=WEIGHTS,
     explain=explain,
     rows=rows,
+    accumulates=True,
 )
