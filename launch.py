@@ -5,14 +5,16 @@ plans for a TPU that is not there, runs one training step again (the one that en
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
-    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
+    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--track]
+    python launch.py --weights=FILE --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR
     python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
 --config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not
-given. Of a run that averages its parameters (config.train.ema_decay) predict and export take the averages, with --raw
-the parameters themselves.
+given. --weights names a file with the weights of a known model in place of a run: its path, an address, or a name of
+docs/models.md. Of a run that averages its parameters (config.train.ema_decay) predict and export take the averages,
+with --raw the parameters themselves. Without --threshold predict takes the one that the run's evaluation found best.
 """
 
 import os
@@ -57,6 +59,9 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
+    weights = "predict, export: weights in place of a run: a file, an address, or a name of docs/models.md"
+    flags.DEFINE_string("weights", None, weights, **values)
+    flags.DEFINE_string("sha256", "", "weights from an address: checksum of the file, or any", **values)
     flags.DEFINE_enum("mode", "train", list(MODES), "what to do", **values)
     step = "eval, predict, export: the checkpoint of this step; default: the newest. replay: this step"
     flags.DEFINE_integer("step", None, step, **values)
@@ -71,15 +76,19 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
     flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
     flags.DEFINE_integer("num_processes", None, "several processes: how many", **values)
-    flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **values)
+    threshold = "predict: smallest score of a reported person; default: what the evaluation of the run has found"
+    flags.DEFINE_float("threshold", None, threshold, **values)
     flags.DEFINE_boolean("track", False, "predict: number the people of a video over its frames", **values)
 
 
 def run(options: flags.FlagValues) -> None:
     """Checks that the flags of a mode are there and that its configuration makes sense, then does it."""
     needed, do = MODES[options.mode]
-    if missing := [f"--{name}" for name in needed if not options[name].value]:
+    given = {"workdir": options.weights} if options.weights else {}
+    if missing := [f"--{name}" for name in needed if not (options[name].value or given.get(name))]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
+    if options.weights:
+        options.workdir = weights_folder(options)
     config = options.config if options.mode in ("train", "plan") else run_config(options)
     check_keys(config)
     check_config(config)
@@ -104,6 +113,20 @@ def after_interrupt(options: flags.FlagValues) -> str:
     if options.mode == "train" and any(Path(options.workdir).glob("checkpoints/[0-9]*")):
         return "the same command continues from the last checkpoint"
     return said.get(options.mode, "nothing is saved yet; the same command begins anew")
+
+
+def weights_folder(options: flags.FlagValues) -> str:
+    """The folder of the import of --weights, which is made where it is not there yet."""
+    if options.mode not in ("predict", "export") or options.workdir:
+        raise UserError("command line: --weights stands in place of --workdir in the modes predict and export")
+    from querypose_jax.weights.cache import imported
+    from querypose_jax.weights.download import local_file
+
+    config = None if options["config"].using_default_value else options.config
+    folder, lines = imported(local_file(options.weights, options.sha256), config)
+    for line in lines:
+        print(line)
+    return str(folder)
 
 
 def run_config(options: flags.FlagValues) -> ConfigDict:
@@ -169,11 +192,30 @@ MODES = {  # verb -> flags that it needs, what it does
 }
 
 
-if __name__ == "__main__":
+def whole_process(argv: Sequence[str]) -> None:
+    """Runs one command in a process of its own, and ends that where something is wrong."""
     prepare_process()
     keep_programs()
-    code = main(sys.argv)
+    code = main(argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def console() -> None:
+    """The command querypose-jax: the verb comes first, then the flags of launch.py; `weights` exchanges weights."""
+    program, *arguments = sys.argv
+    verb = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if verb == "weights":
+        from querypose_jax.weights.command import main as exchange
+
+        sys.exit(exchange([program, *arguments[1:]]))
+    if verb is None and arguments[:1] not in (["--help"], ["-h"]):
+        print(f"error: the verb comes first: {program} {'|'.join(MODES)}|weights --FLAG=VALUE ...", file=sys.stderr)
+        sys.exit(2)
+    whole_process([program, *([f"--mode={verb}"] if verb else []), *arguments[1 if verb else 0 :]])
+
+
+if __name__ == "__main__":
+    whole_process(sys.argv)

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.init_from = ""  # folder of a checkpoint whose weights a fresh run starts from; "" = random
+    config.init_from = ""  # weights that a fresh run starts from: a run, an import, or a file of weights; "" = random
+    config.init_map = ()  # ((name, name there), ...) of joints and classes that have another name in those weights
     config.init_raw = False  # True: where that run averages its parameters (train.ema_decay), those without averaging
 
     config.model = ConfigDict(
@@ -74,6 +75,7 @@ def get_config() -> ConfigDict:
             rate_factors=(),  # ((text, factor), ...) for parameters whose path holds the text
             weight_decay=1e-4,  # on everything trainable
             clip_norm=1.0,  # global L2 norm; 0 = not clipped
+            freeze="",  # regular expression: parameters in whose path it is found do not train ("backbone"); "" = none
             warmup_steps=1000,
             warmup_factor=0.01,  # learning rate factor at step 0
             schedule="steps",  # steps | cosine

@@ -29,6 +29,9 @@ RUN_BY = {
     "make demo": "tests/test_launch.py::test_train_evaluate_predict_from_nothing",
     "make test": "needs nothing: it is the command that runs this test",
     "make test-all": "needs nothing: it is the command that runs this test",
+    "python launch.py --mode=predict --weights=edpose_r50_coco.pth --input=photo.jpg --output=poses":
+        "tests/weights/test_cache.py::"
+        "test_the_command_line_takes_a_file_in_place_of_a_run_and_says_terms_and_threshold_once",
     "python launch.py --mode=predict --workdir=runs/demo --input=docs/pictures/people.jpg --output=poses":
         "tests/test_launch.py::test_predict_needs_neither_tensorflow_nor_the_input_pipeline",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.data.root=/path/to/coco "
@@ -36,8 +39,7 @@ RUN_BY = {
     "python launch.py --mode=eval --workdir=runs/coco_r50": "needs COCO",
     "python launch.py --mode=export --workdir=runs/demo --output=exported":
         "tests/test_docs.py::test_the_notebook_runs_as_a_script_in_an_empty_folder",
-    "python -m querypose_jax.weights --source=official --input=querypose_hrnet32.pth "
-    "--config=configs/coco_hrnet_w32.py:light --output=weights/w32":
+    "python -m querypose_jax.weights --input=querypose_hrnet32.pth --output=weights/w32":
         "tests/weights/test_importing.py::test_a_whole_checkpoint_becomes_a_whole_model",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=coco_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
@@ -79,8 +81,7 @@ RUN_BY = {
     "python scripts/rank_ablations.py --output=runs/ranking": "needs hours",
     "python -m pytest tests/parity --junitxml=parity.xml": "needs goldens",
     "python -m tests.parity.table parity.xml": "needs goldens",
-    "python -m querypose_jax.weights --source=detectron2 --input=R-50.pkl --config=configs/coco_r50.py "
-    "--output=weights/resnet50":
+    "python -m querypose_jax.weights --input=R-50.pkl --config=configs/coco_r50.py --output=weights/resnet50":
         "tests/weights/test_importing.py::test_the_file_of_a_trunk_starts_a_model_whose_head_stays_random",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.init_from=weights/resnet50 "
     "--config.data.root=...": "needs COCO and ImageNet weights",
@@ -107,6 +108,10 @@ RUN_BY = {
     "python launch.py --mode=predict --workdir=weights/grouppose_r50 --input=photo.jpg --output=poses":
         "needs released weights",
     "python launch.py --config=configs/grouppose/synthetic_tiny.py --workdir=runs/grouppose_tiny": "needs minutes",
+    "python launch.py --config=configs/custom_example.py --workdir=runs/insects_from_people "
+    "--config.init_from=runs/demo":
+        "tests/checkpoints/test_start.py::"
+        "test_every_array_is_either_that_of_the_weights_or_as_drawn_but_for_rows_of_the_same_name",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=querypose_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
 }  # fmt: skip
@@ -142,6 +147,9 @@ def dry(monkeypatch):
     monkeypatch.setattr(launch, "MODES", nothing)
     monkeypatch.setattr(launch, "join", lambda *told: None)
     monkeypatch.setattr(launch, "run_config", lambda options: options.config)  # there is no run
+    monkeypatch.setattr(launch, "weights_folder", lambda options: "DIR")
+    monkeypatch.setattr(weights, "local_file", lambda *told: Path("FILE"))
+    monkeypatch.setattr(weights, "imported", lambda *told: (Path("DIR"), ["imported"]))
     monkeypatch.setattr(weights, "import_weights", lambda *told: [])
     monkeypatch.setattr(weights, "export_weights", lambda *told: [])
     monkeypatch.setattr(bench, "run_table", lambda name, config, options: "")

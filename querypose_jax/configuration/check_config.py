@@ -5,6 +5,7 @@ keys of a family, by the family; here is what would otherwise fail late or silen
 """
 
 import itertools
+import re
 
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -46,6 +47,7 @@ def check_config(config: ConfigDict) -> None:
     require(config.model.dtype in dtypes, config, "model.dtype", f"is unknown; known: {', '.join(dtypes)}")
     family_of(config).check(config)
     check_milestones(config)
+    check_start(config)
     require(config.train.ema_decay < 1, config, "train.ema_decay", "must be below 1: an average of 1 never moves")
     check_devices(config)
     canvases = config.data.canvases
@@ -62,6 +64,17 @@ def check_milestones(config: ConfigDict) -> None:
     require(are_pairs, config, key, "must be pairs (step, factor), factors positive: ((110000, 0.1), (130000, 0.01))")
     steps = [step for step, _ in milestones]
     require(all(a < b for a, b in itertools.pairwise(steps)), config, key, "must have ascending steps")
+
+
+def check_start(config: ConfigDict) -> None:
+    """What a run keeps of other weights, and what it leaves as it is, is written as it can be read."""
+    pairs = config.init_map
+    are_pairs = all(isinstance(p, tuple | list) and len(p) == 2 and all(isinstance(x, str) for x in p) for p in pairs)
+    require(are_pairs, config, "init_map", "must be pairs (name, name in the weights): (('head', 'nose'),)")
+    try:
+        re.compile(config.optimizer.freeze)
+    except re.error as error:
+        require(False, config, "optimizer.freeze", f"must be a regular expression ({error})")
 
 
 def check_devices(config: ConfigDict) -> None:

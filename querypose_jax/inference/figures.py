@@ -18,7 +18,7 @@ from querypose_jax.inference.panels import below_each_other, enlarge, side_by_si
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.tiles import joint_tiles, part_tiles
 from querypose_jax.models.family import Explanation, JointExplanation
 from querypose_jax.models.registry import family_of
@@ -40,10 +40,12 @@ class Explained(NamedTuple):
     samples: Float[np.ndarray, "n K _ 3"] | None
     """Where each joint looks in the last stage: x, y (pixels of the picture) and weight; the weights of a joint sum to
     1. None where parts look instead."""
+    joint_boxes: Float[np.ndarray, "n K 4"] | None
+    """The box of each joint that its samples lie over, xyxy; None where joints are points."""
 
 
 def explain_picture(
-    predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD
+    predictor: Predictor, source: PictureSource, threshold: float | None = None
 ) -> Explained | ExplainedJoints:
     """Looks inside the model while it predicts one picture.
 
@@ -55,7 +57,7 @@ def explain_picture(
         PictureError: the picture cannot be read.
         UserError: the model's family offers no such look, or the threshold is none.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
     name, picture = open_picture(source)
     config = predictor.config
     explain = family_of(config).explain
@@ -71,8 +73,8 @@ def explain_picture(
     order = np.argsort(-last.scores, kind="stable")
     kept = order[(last.valid & (last.scores >= threshold))[order]]
     people = [_people(stage, kept, picture, predictor, name) for stage in stages]
-    attention, samples = (None if looks is None else looks[0][kept] for looks in (inside.attention, inside.samples))
-    return Explained(people, inside.stage_names, attention, samples)
+    looks = (inside.attention, inside.samples, inside.joint_boxes)
+    return Explained(people, inside.stage_names, *(None if look is None else look[0][kept] for look in looks))
 
 
 def draw_stages(explained: Explained) -> Image.Image:
@@ -108,7 +110,8 @@ def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
             names = list(skeleton.names)
             scale = (factor, factor, 1)
             joints = prediction.keypoints[person] * factor
-            tiles = joint_tiles(large, drawn, box, joints, explained.samples[person] * scale)
+            boxes = None if explained.joint_boxes is None else explained.joint_boxes[person] * factor
+            tiles = joint_tiles(large, drawn, box, joints, explained.samples[person] * scale, boxes)
         captions = [f"score {prediction.scores[person]:.2f}", *(name.replace("_", " ") for name in names)]
         for start in range(0, len(tiles), TILES_IN_A_ROW):
             row = slice(start, start + TILES_IN_A_ROW)

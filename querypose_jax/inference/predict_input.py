@@ -9,10 +9,11 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.files import output_names, predict_files
+from querypose_jax.inference.one_writer import one_writer
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.progress import Progress, file_state
 from querypose_jax.inference.sources import SUFFIXES, files_in, list_pictures
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.unfinished import telling
 from querypose_jax.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from querypose_jax.inference.video import VideoError, is_camera, is_video
@@ -22,22 +23,28 @@ UNFINISHED = "videos.part.jsonl"
 
 
 def predict_input(
-    predictor: Predictor, input: str, output: str, threshold: float = DEFAULT_THRESHOLD, track: bool = False
+    predictor: Predictor, input: str, output: str, threshold: float | None = None, track: bool = False
 ) -> str:
     """Predicts whatever `input` names and says in one line what was written.
 
     Args:
         input: a picture, a folder of pictures, a glob, a text file with a path per line, a video, or the number of a
             camera; a glob or a text file names pictures or videos, and a folder without pictures may hold videos.
-        output: a folder, made if needed; see `predict_files` and `predict_video` for what it gets.
-        threshold: smallest score of a reported person.
+        output: a folder, made if needed, for one command at a time; see `predict_files` and `predict_video` for what it
+            gets.
+        threshold: smallest score of a reported person; None: that of the predictor.
         track: gives people numbers that last over the frames of a video.
 
     Raises:
-        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input or holds the
-            unfinished work of another command.
+        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input, holds the
+            unfinished work of another command, or another command is writing there.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
+    with one_writer(Path(output)):
+        return _predict(predictor, input, output, threshold, track)
+
+
+def _predict(predictor: Predictor, input: str, output: str, threshold: float, track: bool) -> str:
     if is_camera(input):
         return f"{predict_video(predictor, input, output, threshold, track)} frames of the camera are in {output}"
     paths = _named_by(input)

@@ -36,21 +36,25 @@ def joint_tiles(
     box: Float[np.ndarray, "4"],
     joints: Float[np.ndarray, "K 2"],
     samples: Float[np.ndarray, "K _ 3"],
+    joint_boxes: Float[np.ndarray, "K 4"] | None = None,
 ) -> list[Image.Image]:
-    """The person and what is around it with its pose, then with the samples of each joint and a ring at the joint.
+    """The person and what is around it with its pose, then with the samples of each joint, a ring at the joint and the
+    joint's box.
 
     Args:
         plain, drawn, box: as in `part_tiles`.
         joints: x, y, pixels of the picture.
         samples: x, y, pixels of the picture, and weight. What lies outside of the tile is not seen.
+        joint_boxes: xyxy, pixels of the picture; None where joints have none.
     """
     frame = with_surroundings(box, plain.size)
     person = cut_out(plain, frame)
     scale = np.array(person.size) / (frame[2:] - frame[:2])
     tiles = [cut_out(drawn, frame)]
-    for joint, places in zip(joints, samples, strict=True):
+    boxes = [None] * len(joints) if joint_boxes is None else (joint_boxes.reshape(-1, 2, 2) - frame[:2]) * scale
+    for joint, places, own in zip(joints, samples, boxes, strict=True):
         xy, weights = (places[:, :2] - frame[:2]) * scale, places[:, 2]
-        tiles.append(draw_samples(person, (joint - frame[:2]) * scale, xy, weights))
+        tiles.append(draw_samples(person, (joint - frame[:2]) * scale, xy, weights, own))
     return tiles
 
 
@@ -80,9 +84,14 @@ def draw_map(person: Image.Image, weights: Float[np.ndarray, "h w"]) -> Image.Im
 
 
 def draw_samples(
-    person: Image.Image, joint: Float[np.ndarray, "2"], xy: Float[np.ndarray, "S 2"], weights: Float[np.ndarray, " S"]
+    person: Image.Image,
+    joint: Float[np.ndarray, "2"],
+    xy: Float[np.ndarray, "S 2"],
+    weights: Float[np.ndarray, " S"],
+    box: Float[np.ndarray, "2 2"] | None = None,
 ) -> Image.Image:
-    """Samples as dots over a grey picture of the person, the heavier the larger and brighter; the heaviest on top."""
+    """Samples as dots over a grey picture of the person, the heavier the larger and brighter, the heaviest on top; over
+    them the joint and its box, if it has one (its corners), in outline."""
     share = weights / max(float(weights.max()), np.finfo(float).tiny)
     colours = heat(share[None])[0]
     ground = Image.fromarray(np.uint8(np.broadcast_to(in_grey(person), (person.height, person.width, 3))))
@@ -91,6 +100,9 @@ def draw_samples(
     for i in np.argsort(share, kind="stable"):
         radius = max(LARGEST_DOT * np.sqrt(share[i]), SMALLEST_DOT)
         brush.ellipse(circle(xy[i], radius), fill=(*colours[i].tolist(), 230))
+    if box is not None:
+        corners = tuple((box * SUPERSAMPLING).ravel().tolist())
+        brush.rectangle(corners, outline=(*RING_COLOUR, 255), width=SUPERSAMPLING)
     brush.ellipse(circle(joint, RING), outline=(*RING_COLOUR, 255), width=SUPERSAMPLING)
     ground = ground.convert("RGBA")
     ground.alpha_composite(layer.reduce(SUPERSAMPLING))

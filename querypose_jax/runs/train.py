@@ -11,7 +11,7 @@ from input_pipeline.batching import about_masks, training_amounts
 from input_pipeline.loader import open_split, train_batches
 from querypose_jax.checkpoints.checkpoint import newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run
-from querypose_jax.checkpoints.names import Names, check_same_names, check_start, saved_names
+from querypose_jax.checkpoints.names import Names, check_same_names, saved_names
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
 from querypose_jax.devices import preemption
 from querypose_jax.devices.agreement import check_agreement
@@ -19,6 +19,7 @@ from querypose_jax.devices.distributed import process_share
 from querypose_jax.devices.sharding import make_mesh
 from querypose_jax.planning.summary import data_summary, model_summary
 from querypose_jax.runs.evaluate import make_evaluate, report
+from querypose_jax.runs.start import check_start_names, weights_of
 from querypose_jax.skeletons import paired_by_name
 from querypose_jax.training import loop
 
@@ -34,7 +35,11 @@ def train(config: ConfigDict, workdir: Path) -> None:
     split = open_split(config, config.data.train_split)
     names = Names(split.classes, split.skeleton.names)
     check_agreement(config, split.fingerprint, newest_step(workdir))  # before a checkpoint is opened together
-    started = check_names(config, workdir, names)
+    is_fresh = newest_step(workdir) is None
+    weights = weights_of(config) if is_fresh else None
+    started = check_start_names(config, weights, names)
+    if not is_fresh:
+        check_same_names(workdir, saved_names(workdir) or names, names)
     if jax.process_index() == 0:
         print(model_summary(config))
         amounts = training_amounts(config.data, split.annotations)
@@ -55,7 +60,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             return train_batches(config, split, start_step=start_step, shards=shards, **process_share())
 
         try:
-            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names)
+            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names, weights)
         except preemption.Stopped:  # in an evaluation: its step is saved
             state = None
     if jax.process_index() != 0:
@@ -68,15 +73,3 @@ def train(config: ConfigDict, workdir: Path) -> None:
         if unused := changes(workdir, config):
             print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
         report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))
-
-
-def check_names(config: ConfigDict, workdir: Path, names: Names) -> str:
-    """Classes and joints against those of the run, or of the weights it starts from; a line on the latter, or "".
-
-    Raises:
-        UserError: they mean something else.
-    """
-    if newest_step(workdir) is not None:
-        check_same_names(workdir, saved_names(workdir) or names, names)
-        return ""
-    return check_start(config.init_from, names) if config.init_from else ""

@@ -16,13 +16,15 @@ from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
+from querypose_jax.checkpoints.checkpoint import fill_weights, named_leaves, newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.names import Names
 from querypose_jax.checkpoints.one_run import one_run
+from querypose_jax.checkpoints.origin import write_origin
 from querypose_jax.checkpoints.results import is_evaluated
 from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.checkpoints.start import origin_of_start, start_from
 from querypose_jax.checkpoints.train_state import TrainState, first_average
 from querypose_jax.devices import sharding
 from querypose_jax.devices.agreement import check_agreement
@@ -56,6 +58,7 @@ def train(
     fingerprint: str = "",
     stop: Stop = never,
     names: Names | None = None,
+    weights: Path | None = None,
 ) -> TrainState:
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
@@ -75,6 +78,7 @@ def train(
         stop: asked after every step; once it says so, that step is saved and training ends. What is left of the step
             (its evaluation) is done at the next start.
         names: of classes and joints, kept with every checkpoint.
+        weights: the folder that config.init_from stands for; None: that folder itself.
 
     Returns:
         The last state.
@@ -86,6 +90,8 @@ def train(
     """
     # Set up.
     workdir = Path(workdir)
+    if weights is None and config.init_from:
+        weights = Path(config.init_from)
     check_agreement(config, fingerprint, newest_step(workdir))
     check_same_run(workdir, config)
     main_process = jax.process_index() == 0
@@ -105,8 +111,10 @@ def train(
             check_same_data(checkpoints, fingerprint, workdir)
             state = checkpoints.restore(state)
         else:
-            state, drawn = first_state(config, state)
+            state, drawn, lines = first_state(config, state, weights, names)
             if main_process:
+                for line in lines:
+                    print(line)
                 warn_of_frozen(state.rest, drawn)
 
         start, end = int(state.step), config.train.num_steps
@@ -129,6 +137,8 @@ def train(
                     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
                 if step == start + 1 and main_process:
                     note_config(workdir, config)
+                    if start == 0 and weights and (origin := origin_of_start(weights)):
+                        write_origin(workdir, origin)
                 in_flight.append((step, metrics, batch.image_id))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
@@ -253,33 +263,31 @@ def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -
         )
 
 
-def first_state(config: ConfigDict, state: TrainState) -> tuple[TrainState, set[str]]:
-    """The state of step 0, and the names of its model's arrays that no weights were given for."""
-    if config.init_from:
-        return start_from_weights(config.init_from, state, config.init_raw)
-    return state, set(named_leaves(state.model))
-
-
-def start_from_weights(folder: str, state: TrainState, raw: bool = False) -> tuple[TrainState, set[str]]:
-    """The state of step 0 with weights from another run or an import, and the names of the arrays they do not cover.
-
-    `raw`: of a run that averages its parameters, those without averaging.
-    """
-    model, untouched = load_weights(folder, state.model, raw)
-    if untouched:
-        groups = ", ".join(sorted({name.split(".")[0] for name in untouched}))
-        print(f"init_from {folder}: {len(untouched)} arrays keep their own start (in {groups})")
-    params, rest = nnx.split_state(model, nnx.Param, ...)
+def first_state(
+    config: ConfigDict, state: TrainState, weights: Path | None, names: Names | None
+) -> tuple[TrainState, set[str], list[str]]:
+    """The state of step 0, the names of its model's arrays that no weights were given for, and lines on the others."""
+    if weights is None:
+        return state, set(named_leaves(state.model)), []
+    model, table, lines = start_from(weights, config, state.model, names)
+    params, rest = taken_apart(model, state.params), taken_apart(model, state.rest)
     ema = None if state.ema is None else first_average(params)
-    return replace(state, params=params, rest=rest, ema=ema), set(untouched)
+    return replace(state, params=params, rest=rest, ema=ema), set(table.drawn), lines
+
+
+def taken_apart(model: nnx.State, part: nnx.State) -> nnx.State:
+    """The variables of a whole model that a part of it has."""
+    leaves = named_leaves(model)
+    return fill_weights(part, {name: leaves[name] for name in named_leaves(part)})
 
 
 def warn_of_frozen(rest: nnx.State, drawn: set[str]) -> None:
-    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage."""
-    frozen = nnx.filter_state(rest, Frozen)
+    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage, or
+    what optimizer.freeze names."""
+    frozen = nnx.filter_state(rest, nnx.Any(Frozen, nnx.Param))
     random = [name for name in named_leaves(frozen) if name in drawn and name.endswith("kernel")]
     if random:
         print(
             f"warning: {len(random)} frozen kernels ({random[0]}, ...) are random and will stay so; "
-            "start from trained ones with --config.init_from=DIR"
+            "start from trained ones with --config.init_from"
         )

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, PyTree
 
-from querypose_jax.checkpoints.train_state import TrainState, shardings
+from querypose_jax.checkpoints.train_state import TrainState, shardings, trainable
 from querypose_jax.devices import sharding
 from querypose_jax.structures import Batch
 from querypose_jax.training.optimizer import global_norm, join_vectors, summed
@@ -21,11 +21,13 @@ TrainStep = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 Gradients = Callable[["TrainState", Batch], tuple[Array, dict[str, Array], nnx.State, nnx.State]]
 
 
-def make_gradients(graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated", seed: int = 0) -> Gradients:
+def make_gradients(
+    graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated", seed: int = 0, freeze: str = ""
+) -> Gradients:
     """`gradients(state, batch) -> (total loss, loss terms, gradients, what the forward pass leaves in state.rest)`.
 
     Not compiled. What a model draws in a step (drop path) follows from `seed` and the step alone: a run resumes to
-    the bit.
+    the bit. `freeze` as in `train_state.trainable`.
     """
     splits_parameters = "parameters" in sharding.RULES[rule] and mesh.shape["fsdp"] > 1
 
@@ -34,7 +36,7 @@ def make_gradients(graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated",
             params = sharding.gather_parameters(params, mesh)
         model = nnx.merge(graphdef, params, rest, copy=True)  # its own variables: the forward pass changes statistics
         total, terms = model.loss(model(batch, train=True, key=key), batch)
-        return total, (terms, nnx.state(model, nnx.Not(nnx.Param)))
+        return total, (terms, nnx.state(model, nnx.Not(trainable(freeze))))
 
     def gradients(state: TrainState, batch: Batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -57,6 +59,7 @@ def make_train_step(
     rule: str = "replicated",
     seed: int = 0,
     ema_decay: float = 0.0,
+    freeze: str = "",
 ) -> TrainStep:
     """Compiles `step(state, batch) -> (state, metrics)`; the old state's memory is reused.
 
@@ -68,7 +71,7 @@ def make_train_step(
     Metrics are scalars of this very step, before its update: `loss/total`, `loss/<term>`, `grad_norm` (before
     clipping), `learning_rate`, `skipped` (True: no update).
     """
-    gradients = make_gradients(graphdef, mesh, rule, seed)
+    gradients = make_gradients(graphdef, mesh, rule, seed, freeze)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         total, terms, grads, rest = gradients(state, batch)
