@@ -116,6 +116,13 @@ RUN_BY = {
     "python launch.py --config=configs/simplepose/coco_hourglass104.py --workdir=runs/simplepose_coco "
     "--config.data.root=/path/to/coco --config.init_from=weights/hg104": "needs COCO and CenterNet's weights",
     "python launch.py --mode=eval --workdir=runs/simplepose_coco --config.eval.image_filter=with_person": "needs COCO",
+    "python -m querypose_jax.weights --source=official --input=grouppose_r50.pth "
+    "--config=configs/grouppose/coco_r50.py --output=weights/grouppose_r50":
+        "tests/weights/test_full_states.py::"
+        "test_a_complete_group_pose_gives_the_golden_poses_and_comes_back_unchanged",
+    "python launch.py --mode=predict --workdir=weights/grouppose_r50 --input=photo.jpg --output=poses":
+        "needs released weights",
+    "python launch.py --config=configs/grouppose/synthetic_tiny.py --workdir=runs/grouppose_tiny": "needs minutes",
     "python launch.py --config=configs/custom_example.py --workdir=runs/insects_from_people "
     "--config.init_from=runs/demo":
         "tests/checkpoints/test_start.py::"

@@ -2,6 +2,9 @@
 
 python launch.py --config=configs/grouppose/synthetic_tiny.py --workdir=runs/grouppose_tiny
 
+Keypoint AP on the 200 held-out pictures: .20 after 500 steps, .34 after 1,000, .63 after 2,000, .77 after 2,500,
+which took 16 minutes of processor time (seed 0; later steps were not measured).
+
 Where it leaves the released settings: two points instead of four (rings of two cells are as wide as a drawn person's
 limb), no level beyond the backbone's, and losses of all layers on clean queries (`faithful_aux`).
 """

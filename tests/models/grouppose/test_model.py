@@ -11,6 +11,7 @@ from flax import nnx
 
 from querypose_jax.models.grouppose.criterion import grouppose_loss
 from tests.models.grouppose.small_model import people_batch, small_config, small_model, with_moving_heads
+from tests.parity.deformable_goldens import compiled_once
 
 BATCH = jax.tree.map(jnp.asarray, people_batch())
 
@@ -27,7 +28,7 @@ def outputs(faithful: bool = True):
     """Of the small model on BATCH, and its losses."""
     graphdef, params, rest = split_model(faithful)
 
-    @jax.jit
+    @compiled_once
     def run(params):
         model = nnx.merge(graphdef, params, rest, copy=True)
         found = model(BATCH, train=True)
