@@ -78,12 +78,35 @@ class OfficialWeights:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Explanation:
-    """A forward pass from inside; N queries in the order of the model."""
+    """A forward pass from inside; N queries in the same order everywhere. A family tells `attention` or `samples`."""
 
     stages: list[Poses]
     """Poses as each stage would give them, leading B; the last one's are the prediction."""
-    attention: Float[AnyArray, "B N H W M"]
+    stage_names: tuple[str, ...] = field(metadata={"static": True})
+    attention: Float[AnyArray, "B N H W M"] | None = None
     """Weights over the box of each query, one map per part; each sums to 1."""
+    samples: Float[AnyArray, "B N K _ 3"] | None = None
+    """Places that each joint's query reads in the last layer: x, y in original pixels, and weights that sum to 1."""
+    joint_boxes: Float[AnyArray, "B N K 4"] | None = None
+    """xyxy, original pixels: the boxes over which joints' samples lie; None where joints are points."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class JointExplanation:
+    """A forward pass, from inside, of a family that finds joints first and puts people together from them."""
+
+    poses: Poses
+    """The prediction, leading B."""
+    steps: list[Poses]
+    """Who there is after each limb of `skeleton.limbs` was joined, in this order; leading B, original pixels."""
+    heatmaps: Float[AnyArray, "B h w K"]
+    """How likely each joint is at each cell."""
+    offsets: Float[AnyArray, "B h w E 2"]
+    """From a cell near the start of each limb to its end, network pixels."""
+    stride: int = field(metadata={"static": True})
+    """Network pixels per cell; the first cell's middle is the middle of the first `stride` pixels, whose centres are
+    whole numbers."""
 
 
 class Rows(NamedTuple):
@@ -117,7 +140,7 @@ class Family:
     exported: Mapping[str, Any] = field(default_factory=dict)
     """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
     weights: OfficialWeights | None = None
-    explain: Callable[[Any, Batch], Explanation] | None = None
+    explain: Callable[[Any, Batch], Explanation | JointExplanation] | None = None
     """(model, batch) -> a forward pass from inside, for figures."""
     rescorings: Callable[[ConfigDict], Mapping[str, Rescoring]] = lambda config: {}
     """What a released evaluation does to results before it scores them: numbers that compare, under these names."""

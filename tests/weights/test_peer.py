@@ -30,11 +30,6 @@ from tests.weights.states import shapes, small_head
 
 
 @pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
-
-
-@pytest.fixture(scope="module")
 def peer(torch):
     """Loads a file of the PyTorch implementation by name."""
     folder = Path(os.environ.get("QUERYPOSE_PEER") or "nowhere")

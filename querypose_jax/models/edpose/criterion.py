@@ -24,31 +24,42 @@ from querypose_jax.structures import Batch
 Sums = dict[str, Float[Array, " S"]]
 
 
-def match_people(people: People, targets: Targets, config: ConfigDict, solver: str) -> Matches:
-    """The optimal assignments of outputs without joints: by class, box and GIoU. No gradient.
+def match(
+    people: People, instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float], solver: str
+) -> tuple[Matches, Matches]:
+    """The optimal assignments of all outputs in one call of the solver: of people, and of instances. No gradient.
 
-    Costs have the weights of the losses (`config` is config.model.loss).
+    Instances get queries that cost too much to be taken, as many as people have more.
     """
-    people = jax.lax.stop_gradient(people)
-    cost = (
+    people, instances = jax.lax.stop_gradient((people, instances))
+    of_people = people_cost(people, targets, config)
+    of_instances = instance_cost(instances, targets, config, sigmas)
+    outputs, queries, kept = len(of_people), of_people.shape[2], of_instances.shape[2]
+    of_instances = jnp.pad(of_instances, ((0, 0), (0, 0), (0, queries - kept), (0, 0)), constant_values=jnp.inf)
+    query, person = assign(jnp.concatenate([of_people, of_instances]), targets.is_person, solver)
+    in_range = jnp.minimum(query[outputs:], kept)
+    return Matches(query[:outputs], person[:outputs]), Matches(in_range, person[outputs:])
+
+
+def people_cost(people: People, targets: Targets, config: ConfigDict) -> Float[Array, "S B N G"]:
+    """Of outputs without joints: by class, box and GIoU, with the weights of the losses (`config` is
+    config.model.loss)."""
+    return (
         config.class_weight * class_cost(people.logits, targets, config.focal_alpha, config.focal_gamma)
         + config.box_weight * box_cost(people.boxes, targets)
         + config.giou_weight * giou_cost(people.boxes, targets)
     )
-    return assign(cost, targets.is_person, solver)
 
 
-def match_instances(
-    instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float], solver: str
-) -> Matches:
-    """The same of outputs with joints: by class, joints and OKS; boxes do not count."""
-    instances = jax.lax.stop_gradient(instances)
-    cost = (
+def instance_cost(
+    instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float]
+) -> Float[Array, "S B I G"]:
+    """Of outputs with joints: by class, joints and OKS; boxes do not count."""
+    return (
         config.class_weight * class_cost(instances.logits, targets, config.focal_alpha, config.focal_gamma)
         + config.keypoint_weight * keypoint_cost(instances.points, targets)
         + config.oks_weight * oks_cost(instances.points, targets, sigmas)
     )
-    return assign(cost, targets.is_person, solver)
 
 
 def output_sums(outputs: People | Instances, matches: Matches, targets: Targets, config: ConfigDict) -> Sums:
@@ -91,8 +102,7 @@ def edpose_loss(
         `_i` for layer i but the last, and `_interm` for the encoder, as the released code names them.
     """
     targets = make_targets(batch, outputs.instances.points.dtype)
-    of_people = match_people(outputs.people, targets, config, solver)
-    of_instances = match_instances(outputs.instances, targets, config, sigmas, solver)
+    of_people, of_instances = match(outputs.people, outputs.instances, targets, config, sigmas, solver)
     instance_sums = output_sums(outputs.instances, of_instances, targets, config) | {
         "loss_keypoints": keypoint_sums(outputs.instances.points, of_instances, targets),
         "loss_oks": oks_sums(outputs.instances.points, of_instances, targets, sigmas),

@@ -1,6 +1,7 @@
 """ED-Pose as a family: what the registry hands out."""
 
 from querypose_jax.models.edpose.check import check
+from querypose_jax.models.edpose.explain import explain
 from querypose_jax.models.edpose.model import EDPose
 from querypose_jax.models.edpose.released import WEIGHTS
 from querypose_jax.models.edpose.rows import rows
@@ -14,4 +15,5 @@ FAMILY = Family(
     weights=WEIGHTS,
     rows=rows,
     threshold=0.2,  # the authors' advice for drawing
+    explain=explain,
 )

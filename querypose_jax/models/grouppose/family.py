@@ -2,6 +2,7 @@
 
 from querypose_jax.models.family import Family
 from querypose_jax.models.grouppose.check import check
+from querypose_jax.models.grouppose.explain import explain
 from querypose_jax.models.grouppose.model import GroupPose
 from querypose_jax.models.grouppose.released import WEIGHTS
 from querypose_jax.models.grouppose.rows import rows
@@ -13,4 +14,5 @@ FAMILY = Family(
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
     rows=rows,
+    explain=explain,
 )

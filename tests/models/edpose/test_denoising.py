@@ -15,7 +15,7 @@ from tests.models.edpose.small_model import small_config
 from tests.models.grouppose.small_model import people_batch
 from tests.parity.deformable_goldens import compiled_once
 
-CONFIG = small_config(**{"denoising.queries": 11}).model
+CONFIG = small_config(**{"denoising.queries": 11, "loss.pictures_per_group": 4}).model
 PEOPLE = (2, 0, 3)
 
 
