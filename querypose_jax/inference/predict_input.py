@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.files import output_names, predict_files
+from querypose_jax.inference.one_writer import one_writer
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.progress import Progress, file_state
 from querypose_jax.inference.sources import SUFFIXES, files_in, list_pictures
@@ -29,15 +30,21 @@ def predict_input(
     Args:
         input: a picture, a folder of pictures, a glob, a text file with a path per line, a video, or the number of a
             camera; a glob or a text file names pictures or videos, and a folder without pictures may hold videos.
-        output: a folder, made if needed; see `predict_files` and `predict_video` for what it gets.
+        output: a folder, made if needed, for one command at a time; see `predict_files` and `predict_video` for what it
+            gets.
         threshold: smallest score of a reported person; None: that of the predictor.
         track: gives people numbers that last over the frames of a video.
 
     Raises:
-        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input or holds the
-            unfinished work of another command.
+        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input, holds the
+            unfinished work of another command, or another command is writing there.
     """
     threshold = checked_threshold(threshold, predictor.threshold.score)
+    with one_writer(Path(output)):
+        return _predict(predictor, input, output, threshold, track)
+
+
+def _predict(predictor: Predictor, input: str, output: str, threshold: float, track: bool) -> str:
     if is_camera(input):
         return f"{predict_video(predictor, input, output, threshold, track)} frames of the camera are in {output}"
     paths = _named_by(input)

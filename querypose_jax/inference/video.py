@@ -15,7 +15,7 @@ from PIL import Image
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.film_clock import FilmClock
-from querypose_jax.inference.orientation import upright
+from querypose_jax.inference.orientation import shown
 
 SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".mpg", ".mpeg", ".mpe",
@@ -41,7 +41,7 @@ class Frame(NamedTuple):
     seconds: float
     """From the first frame; later than that of the frame before, see `FilmClock`."""
     picture: Image.Image
-    """RGB, upright."""
+    """RGB, upright, of square pixels."""
 
 
 class Video(NamedTuple):
@@ -121,7 +121,7 @@ def _frames(container: Any, stream: Any, rate: Fraction, name: str) -> Iterator[
             frame = next(decoded, None)
             if frame is None:
                 return
-            pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+            pixels = shown(frame, stream.sample_aspect_ratio)
         except errors_of(av) as error:
             said = f"cannot be decoded after {index} frames ({reason(error)})"
             raise VideoError(f"{name}: {said}; end the film there or write it anew with ffmpeg") from None

@@ -17,7 +17,7 @@ from querypose_jax.recipes.geometry import (
     move_points,
     transform_picture,
 )
-from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe
+from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe, is_on_picture
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton
 
@@ -76,9 +76,9 @@ def move_people(people: People, geometry: Geometry, skeleton: Skeleton) -> Moved
 
 
 def is_target(facts: Facts, data: ConfigDict) -> np.ndarray:
-    """bool [O]: no crowd, a box with an area; people without labelled joints train class and box. With
+    """bool [O]: no crowd, a box with an area on the picture; people without labelled joints train class and box. With
     data.drop_degenerate_polygons (official) nobody whose polygons all have fewer than three points."""
-    kept = ~facts.is_crowd & (facts.bbox[:, 2:] > 0).all(-1)
+    kept = ~facts.is_crowd & is_on_picture(facts)
     return kept & ~facts.is_degenerate if data.drop_degenerate_polygons else kept
 
 

@@ -37,6 +37,13 @@ class Facts(Protocol):
         """int [O]"""
 
 
+def is_on_picture(facts: Facts) -> np.ndarray:
+    """bool [O]: the box has an area on the picture."""
+    limit = facts.size[facts.picture_of_object][:, ::-1]
+    low, high = facts.bbox[:, :2], facts.bbox[:, :2] + facts.bbox[:, 2:]
+    return (np.clip(high, 0, limit) > np.clip(low, 0, limit)).all(-1)
+
+
 class People(NamedTuple):
     """T people in original pixels."""
 
