@@ -8,6 +8,7 @@ from PIL import Image
 
 from querypose_jax.inference.fitting import fit_picture, fit_prediction
 from querypose_jax.inference.prediction import Prediction
+from querypose_jax.inference.smoothing import Smoother
 from querypose_jax.inference.video import Frame, Video
 
 
@@ -17,6 +18,7 @@ def predict_frames(
     threshold: float,
     track: bool = False,
     earlier: Iterable[Callable[[Image.Image], Prediction]] = (),
+    smoother: Smoother | None = None,
 ) -> Iterator[tuple[Frame, Prediction]]:
     """Each frame with its people, lazily; memory holds a few batches.
 
@@ -29,6 +31,7 @@ def predict_frames(
         threshold: smallest score of a reported person.
         track: gives people numbers that last over frames; needs the package trackers.
         earlier: the people of the first frames, where they are known, see `FilmLines`.
+        smoother: of the joints; only people who are followed are smoothed.
     """
     waiting: deque[Frame] = deque()
 
@@ -53,4 +56,7 @@ def predict_frames(
         prediction = fit_prediction(prediction, size)
         if tracker:
             prediction = prediction.with_tracks(tracker.update(prediction))
-        yield waiting.popleft()._replace(picture=prediction.picture), prediction
+        frame = waiting.popleft()._replace(picture=prediction.picture)
+        if smoother and prediction.tracks is not None:
+            prediction = smoother.update(prediction, frame.seconds)
+        yield frame, prediction

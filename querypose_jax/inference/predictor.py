@@ -29,6 +29,7 @@ from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
+from querypose_jax.inference.smoothing import Smoother
 from querypose_jax.inference.sources import PictureSource, as_sources, is_many, open_pictures
 from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.video import is_video, open_video
@@ -58,7 +59,8 @@ class Predictor:
         """
         Args:
             config: its groups data (recipe and what that reads, canvases) and eval (batch_size, canvas) are read.
-            graphdef, state: a pose model, split by `nnx.split`.
+            graphdef: structure of a pose model, from `nnx.split`.
+            state: its variables, from the same.
             skeleton: the keypoints of the model.
             threshold: that of calls without one.
             origin: whose weights these are, see checkpoints/origin.py; None: trained here from scratch.
@@ -190,25 +192,33 @@ class Predictor:
             yield from self._predict_window(window, threshold)
 
     def video(
-        self, source: str | os.PathLike | int, threshold: float | None = None, track: bool = False
+        self,
+        source: str | os.PathLike | int,
+        threshold: float | None = None,
+        track: bool = False,
+        smooth: bool = False,
     ) -> Iterator[Prediction]:
         """Predictions of a video's frames, lazily and in order; memory does not grow with its length.
 
         All are in pixels of the first frame's size, also where a video changes its size, see `predict_frames`.
 
         Args:
-            source: path of a video, or the number of a camera.
+            source: path of a video, the number of a camera, or the address of a stream.
             threshold: as in `__call__`.
             track: gives people numbers that last over frames (`Prediction.tracks`); needs the package trackers.
+            smooth: follows people and smooths their joints over frames, which then lag a little, see `Smoother`.
 
         Raises:
             UserError: it cannot be read, a package is missing, or the threshold is none.
         """
-        return self._video(source, checked_threshold(threshold, self.threshold.score), track)
+        return self._video(source, checked_threshold(threshold, self.threshold.score), track, smooth)
 
-    def _video(self, source: str | os.PathLike | int, threshold: float, track: bool) -> Iterator[Prediction]:
+    def _video(
+        self, source: str | os.PathLike | int, threshold: float, track: bool, smooth: bool
+    ) -> Iterator[Prediction]:
+        smoother = Smoother() if smooth else None
         with open_video(source) as video:
-            for _, prediction in predict_frames(self.stream, video, threshold, track):
+            for _, prediction in predict_frames(self.stream, video, threshold, track or smooth, smoother):
                 yield prediction
 
     @cached_property

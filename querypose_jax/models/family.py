@@ -137,6 +137,9 @@ class Family:
     every parameter whose shape or meaning depends on joints, classes, parts or queries."""
     may_change: tuple[str, ...] = ()
     """Flat keys that change how numbers are computed, not which: a run may be continued with others."""
+    accumulates: bool = False
+    """Whether losses are sums divided by what `Batch.whole` says, and nothing else looks at more than one picture:
+    parts of a batch then add up to the whole."""
     exported: Mapping[str, Any] = field(default_factory=dict)
     """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
     weights: OfficialWeights | None = None

@@ -22,6 +22,7 @@ from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton
 
 CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
+HALF_PIXEL = 0.5  # from a pixel's index to its centre
 EMPTY_SIDE = 1e-5  # pixels; a clipped box this thin is gone (official)
 
 
@@ -58,7 +59,7 @@ def move_keypoints(keypoints: np.ndarray, geometry: Geometry, skeleton: Skeleton
     Returns:
         float32 [S, K, 3]
     """
-    xy = move_points(keypoints[..., :2] + 0.5, geometry)
+    xy = move_points(keypoints[..., :2] + HALF_PIXEL, geometry)
     inside = ((xy >= 0) & (xy <= geometry.final[:, None, ::-1])).all(-1)
     is_labelled = inside & (keypoints[..., 2] > 0)
     moved = np.where(is_labelled[..., None], np.concatenate([xy, keypoints[..., 2:]], -1), 0.0)
@@ -97,4 +98,5 @@ RECIPE = Recipe(
     inverse_affine=inverse_affine,
     is_target=is_target,
     is_usable=is_usable,
+    half_pixel=HALF_PIXEL,
 )

@@ -19,6 +19,7 @@ def predict(
     output: str,
     threshold: float | None,
     track: bool,
+    smooth: bool,
 ) -> str:
     """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
     if threshold is not None:
@@ -28,4 +29,4 @@ def predict(
         print(in_words(predictor.origin, "weights"))
     if threshold is None:
         print(predictor.threshold.line())
-    return predict_input(predictor, source, output, threshold, track)
+    return predict_input(predictor, source, output, threshold, track, smooth)

@@ -1,5 +1,6 @@
 """The verb train: trains, evaluates on the way and at the end, continues where the folder holds a checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,14 +23,17 @@ from querypose_jax.runs.evaluate import make_evaluate, report
 from querypose_jax.runs.start import check_start_names, weights_of
 from querypose_jax.skeletons import paired_by_name
 from querypose_jax.training import loop
+from querypose_jax.training.callbacks import Callback, Callbacks
+from querypose_jax.training.patience import ended_by_patience, scores_of
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
-    """Trains until config.train.num_steps, then evaluates the final step.
+def train(config: ConfigDict, workdir: Path, callbacks: Sequence[Callback] = ()) -> None:
+    """Trains until config.train.num_steps or out of patience, and evaluates the final step.
 
     Raises:
         UserError: the folder holds another run or is in use, or the data cannot be read.
     """
+    told = Callbacks(callbacks)
     check_same_run(workdir, config)  # before data are prepared
     shards = make_mesh(config.mesh).size
     split = open_split(config, config.data.train_split)
@@ -49,7 +53,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             print(line)
     evaluated = []
 
-    with preemption.listen(config.train.grace_s) as stop:
+    with preemption.listen(config.train.grace_s, told.wants_end) as stop:
         evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop, names)
 
         def evaluation(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
@@ -60,16 +64,21 @@ def train(config: ConfigDict, workdir: Path) -> None:
             return train_batches(config, split, start_step=start_step, shards=shards, **process_share())
 
         try:
-            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names, weights)
+            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names, weights, told)
         except preemption.Stopped:  # in an evaluation: its step is saved
             state = None
     if jax.process_index() != 0:
         return
     step = evaluated[-1] if state is None else int(state.step)
-    if state is None or step < config.train.num_steps:
-        print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
+    early = "" if state is None else ended_by_patience(scores_of(workdir), config.train.patience)
+    if state is None or (step < config.train.num_steps and not early):
+        who = "a callback" if told.wants_end() else "SIGTERM"
+        print(f"{who}: {workdir} is saved at step {step}; the same command continues")
+    elif step < config.train.num_steps and evaluated:
+        print(early)
     elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
         if unused := changes(workdir, config):
             print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
         report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))
+    told.on_end(step)

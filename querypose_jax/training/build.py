@@ -21,10 +21,11 @@ def new_state(config: ConfigDict) -> tuple[nnx.GraphDef, TrainState]:
 
 def new_step(config: ConfigDict, graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated") -> TrainStep:
     """The step for such states, not yet compiled; `rule` of sharding.RULES."""
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    schedule = learning_rate(config.optimizer, config.train.num_steps)
-    further = config.train.seed, config.train.ema_decay, config.optimizer.freeze
-    return make_train_step(graphdef, optimizer, schedule, mesh, rule, *further)
+    train = config.train
+    optimizer = make_optimizer(config.optimizer, train.num_steps)
+    schedule = learning_rate(config.optimizer, train.num_steps)
+    given = train.seed, train.ema_decay, config.optimizer.freeze, train.accumulate
+    return make_train_step(graphdef, optimizer, schedule, mesh, rule, *given)
 
 
 def build(config: ConfigDict) -> tuple[Mesh, nnx.GraphDef, TrainState, TrainStep]:

@@ -16,7 +16,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from querypose_jax.checkpoints.checkpoint import fill_weights, named_leaves, newest_step
+from querypose_jax.checkpoints.checkpoint import FOLDER, fill_weights, named_leaves, newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.names import Names
@@ -35,7 +35,9 @@ from querypose_jax.layers.frozen import Frozen
 from querypose_jax.structures import AnyArray, Batch
 from querypose_jax.training.bad_steps import BadSteps, NonFiniteError
 from querypose_jax.training.build import build
+from querypose_jax.training.callbacks import NOBODY, Callbacks
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
+from querypose_jax.training.patience import ended_by_patience
 from querypose_jax.training.step import Metrics, all_finite
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
@@ -59,6 +61,7 @@ def train(
     stop: Stop = never,
     names: Names | None = None,
     weights: Path | None = None,
+    callbacks: Callbacks = NOBODY,
 ) -> TrainState:
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
@@ -79,6 +82,7 @@ def train(
             (its evaluation) is done at the next start.
         names: of classes and joints, kept with every checkpoint.
         weights: the folder that config.init_from stands for; None: that folder itself.
+        callbacks: told of steps, evaluations and checkpoints. Their wish to end comes back through `stop`.
 
     Returns:
         The last state.
@@ -119,6 +123,9 @@ def train(
 
         start, end = int(state.step), config.train.num_steps
         unfinished = evaluate is not None and wants_evaluation(config, start) and not is_evaluated(workdir, start)
+        patience = config.train.patience
+        if ended_by_patience(checkpoints.scores, patience):
+            end = start
         if start >= end and not unfinished:
             return state
         with (
@@ -126,7 +133,9 @@ def train(
             progress_bar(start, end, show=main_process) as bar,
         ):
             if unfinished:
-                finish_step(start, state, restored(checkpoints, "metrics") or {}, evaluate, checkpoints, log)
+                values = restored(checkpoints, "metrics") or {}
+                finish_step(start, state, values, evaluate, checkpoints, log, callbacks)
+                end = start if ended_by_patience(checkpoints.scores, patience) else end
             source = batches(start) if start < end else iter(())
             speed, in_flight = Speed(), InFlight()
             compiling = Compiling(bar)
@@ -144,7 +153,7 @@ def train(
                 evaluates = evaluate is not None and wants_evaluation(config, step)
                 saves = evaluates or stops or step == end or is_due(step, config.train.checkpoint_every)
                 logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
-                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bad, bar)
+                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bad, bar, callbacks)
                 timing = {}
                 if step == start + 1:
                     timing["first_step_seconds"] = speed.restart()
@@ -157,9 +166,10 @@ def train(
                     if saves:
                         check_finite(state)
                         checkpoints.save(state, about | {"metrics": values, "bad_steps": bad.facts})
+                        tell_of_checkpoint(step, checkpoints, callbacks)
                     if not (stops and evaluates):
-                        finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
-                if stops:
+                        finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log, callbacks)
+                if stops or (evaluates and ended_by_patience(checkpoints.scores, patience)):
                     break
     return state
 
@@ -195,6 +205,7 @@ def finish_step(
     evaluate: Evaluate | None,
     checkpoints: Checkpoints,
     log: MetricsLog | None,
+    callbacks: Callbacks,
 ) -> None:
     """What comes after saving: evaluates the step (None: not this one), ranks its checkpoint, logs its values."""
     if evaluate:
@@ -203,9 +214,19 @@ def finish_step(
         results = evaluate(state.model, step) if averaged is None else evaluate(averaged, step, raw=state.model)
         checkpoints.rank(step, results)
         values = values | results
+        if jax.process_index() == 0:
+            callbacks.on_evaluation(step, results)
     if log and values:
         with told_where(log.path, "the last checkpoint is good; make room or mend the folder, and continue"):
             log.write(step, values)
+
+
+def tell_of_checkpoint(step: int, checkpoints: Checkpoints, callbacks: Callbacks) -> None:
+    """Where somebody listens, waits until the checkpoint of a step is complete and says so."""
+    if callbacks.listening:
+        checkpoints.wait()
+        if jax.process_index() == 0:
+            callbacks.on_checkpoint(step, checkpoints.directory / FOLDER / str(step))
 
 
 def restored(checkpoints: Checkpoints, name: str) -> Any:
@@ -232,10 +253,13 @@ def next_batch(source: Iterator[Batch], step: int) -> Batch:
     return batch
 
 
-def settle(in_flight: InFlight, allowed: int, bad: BadSteps, bar: tqdm) -> None:
+def settle(in_flight: InFlight, allowed: int, bad: BadSteps, bar: tqdm, callbacks: Callbacks = NOBODY) -> None:
     """Waits until at most `allowed` steps are on the devices; raises NonFiniteError after too many bad ones."""
     while len(in_flight) > allowed:
-        line = bad.note(*in_flight.popleft())
+        step, metrics, image_ids = in_flight.popleft()
+        line = bad.note(step, metrics, image_ids)
+        if callbacks.listening and jax.process_index() == 0:
+            callbacks.on_step(step, {name: float(value) for name, value in metrics.items()})
         if line and not bar.disable:
             bar.write(line)
         bar.update()

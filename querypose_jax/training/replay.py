@@ -76,11 +76,8 @@ def replay(
             jax.block_until_ready(metrics)  # else batches pile up
         batch = next_batch(source, step)
         placed = sharding.put_batch(batch, mesh)
-        found = look_inside(
-            make_gradients(graphdef, mesh, config.mesh.parameters, config.train.seed, config.optimizer.freeze),
-            state,
-            placed,
-        )
+        given = config.mesh.parameters, config.train.seed, config.optimizer.freeze, config.train.accumulate
+        found = look_inside(make_gradients(graphdef, mesh, *given), state, placed)
         _, metrics = train_step(state, placed)
         metrics = jax.device_get(metrics)
     since = f"the checkpoint of step {start}" if loaded else "the start"

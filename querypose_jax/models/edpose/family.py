@@ -13,7 +13,8 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
+    explain=explain,
     rows=rows,
     threshold=0.2,  # the authors' advice for drawing
-    explain=explain,
+    accumulates=True,
 )

@@ -13,6 +13,7 @@ FAMILY = Family(
     check=check,
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
-    rows=rows,
     explain=explain,
+    rows=rows,
+    accumulates=True,
 )

@@ -13,6 +13,6 @@ FAMILY = Family(
     check=check,
     may_change=("model.backbone.remat",),
     weights=WEIGHTS,
-    rows=rows,
     explain=explain,
+    rows=rows,
 )
