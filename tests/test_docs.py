@@ -39,6 +39,7 @@ RUN_BY = {
         "tests/test_launch.py::test_predict_needs_neither_tensorflow_nor_the_input_pipeline",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.data.root=/path/to/coco "
     "--config.init_from=weights/resnet50": "needs COCO and ImageNet weights",
+    "python launch.py --config=configs/coco_r50.py --workdir=DIR": "needs a GPU and COCO",
     "python launch.py --mode=eval --workdir=runs/coco_r50": "needs COCO",
     "python launch.py --mode=export --workdir=runs/demo --output=exported":
         "tests/test_docs.py::test_the_notebook_runs_as_a_script_in_an_empty_folder",
