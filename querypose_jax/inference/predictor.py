@@ -218,7 +218,7 @@ class Predictor:
     ) -> Iterator[Prediction]:
         smoother = Smoother() if smooth else None
         with open_video(source) as video:
-            for _, prediction in predict_frames(self.stream, video, threshold, track or smooth, smoother):
+            for _, prediction in predict_frames(self.stream, video, threshold, track or smooth, smoother=smoother):
                 yield prediction
 
     @cached_property

@@ -122,7 +122,7 @@ class Stopping:
 
     def __init__(self, predictor: Predictor, after: int = 1_000, error: BaseException | None = None):
         self.predictor, self.after, self.error = predictor, after, error
-        self.fingerprint, self.asked = predictor.fingerprint, 0
+        self.fingerprint, self.threshold, self.asked = predictor.fingerprint, predictor.threshold, 0
 
     def stream(self, pictures, threshold, on_error=None):
         for prediction in self.predictor.stream(pictures, threshold, on_error):

@@ -26,6 +26,7 @@ class Failing:
     def __init__(self, predictor: Predictor, at: int, error: BaseException):
         self.predictor, self.at, self.error = predictor, at, error
         self.skeleton, self.fingerprint = predictor.skeleton, predictor.fingerprint
+        self.threshold = predictor.threshold
 
     def stream(self, pictures, threshold):
         for index, prediction in enumerate(self.predictor.stream(pictures, threshold)):
