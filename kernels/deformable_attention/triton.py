@@ -169,6 +169,7 @@ def pull_back_kernel(values, locations, weights, cotangent, *refs, shapes: Shape
     gradients, and the gradients of locations and weights."""
     steps, *refs = refs if has_grids else (None, *refs)
     *parts, dlocations, dweights = refs[(len(refs) - 2) // 2 :]
+    steps = [steps[number] for number in range(len(parts))] if has_grids else []
     picture, head, queries, is_query = my_queries(cotangent.shape[1], tile)
     channels, is_channel = padded_range(cotangent.shape[-1])
     points, is_point = padded_range(weights.shape[-1])

@@ -188,6 +188,7 @@ def scatter_kernel(
     steps, *refs = refs if has_grids else (None, *refs)
     gradients = refs[len(refs) // 2 :]
     count = len(gradients) // levels
+    steps = [steps[number] for number in range(count)] if has_grids else []
     cells = cotangent.shape[2]
     box, cell, column = pl.program_id(2), pl.program_id(1) // cells, pl.program_id(1) % cells
     channels = pl.ds(pl.program_id(0) * block, block)
