@@ -8,10 +8,11 @@ TensorFlow. The PyTorch peers run where QUERYPOSE_PEER names their folder and to
 
 Rows come in the order of querypose_jax/bench/gpu/rows.py: the machine and its ceilings, the CUDA kernels against
 float64, their times, inference and training of every family. Each row is a process of its own, so that none stops the
-others; the next ones import, draw weights and trace while one measures, and only one has the device at a time. Every
-result is a line of JSON in --out at once. Rows that are done are skipped when the same command runs again; those that
-failed, or had no time, are tried again. --cache keeps compiled programs. --budget: seconds after which everything
-ends; a row is not begun in its last 20. --tiny tries all of it on small models, on a CPU too.
+others. A few (--together) import, draw weights and compile side by side; when all of them are ready, or one has waited
+for long, they measure one after another. Every result is a line of JSON in --out at once. Rows that are done are
+skipped when the same command runs again; those that failed, or had no time, are tried again. --cache keeps compiled
+programs. --budget: seconds after which everything ends; a row is not begun in its last 20. --tiny tries all of it on
+small models, on a CPU too.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from querypose_jax.bench.gpu.rows import ROWS  # noqa: E402
 from querypose_jax.bench.gpu.sheet import CEILINGS, FULL, TINY, Sheet, fill, finished  # noqa: E402
 from querypose_jax.bench.gpu.show import show  # noqa: E402
 
+PATIENCE_S = 100.0  # a row that is ready waits for the others at most so long
 SHORTEST_S = 20.0  # a row with less time left is not begun
 SLOWER = 10  # times may a trial on a CPU be
 LOOK_S = 0.05  # between two looks at the processes
@@ -42,6 +44,7 @@ class Worker:
     def __init__(self, row: str, options: argparse.Namespace, folder: Path):
         self.row, self.began = row, time.monotonic()
         self.turn_began: float | None = None
+        self.waits_since: float | None = None
         self.signs = folder / str(list(ROWS).index(row))
         self.log = self.signs.with_suffix(".log")
         command = [sys.executable, __file__, f"--out={options.out}", f"--row={row}", f"--signs={self.signs}"]
@@ -56,10 +59,17 @@ class Worker:
             )
 
     def wants_turn(self) -> bool:
-        return self.signs.with_suffix(".ready").exists()
+        wants = self.signs.with_suffix(".ready").exists()
+        if wants and self.waits_since is None:
+            self.waits_since = time.monotonic()
+        return wants
+
+    def waited(self) -> float:
+        """Seconds since it wanted its turn."""
+        return time.monotonic() - self.waits_since
 
     def give_turn(self) -> None:
-        self.turn_began = time.monotonic()
+        self.turn_began, self.waits_since = time.monotonic(), None
         self.signs.with_suffix(".ready").unlink()
         self.signs.with_suffix(".go").touch()
 
@@ -93,16 +103,17 @@ def report(options: argparse.Namespace) -> None:
     running: list[Worker] = []
     with tempfile.TemporaryDirectory() as name:
         while (todo or running) and time.monotonic() < deadline:
-            first = CEILINGS in [worker.row for worker in running]  # the others divide by it
-            if todo and len(running) < options.ahead and not first and deadline - time.monotonic() > SHORTEST_S:
-                running.append(Worker(todo.pop(0), options, Path(name)))
-            elif not running:
+            if not running and deadline - time.monotonic() < SHORTEST_S:
                 break
+            if not running:
+                count = 1 if todo[0] == CEILINGS else options.together  # the others divide by it
+                running = [Worker(row, options, Path(name)) for row in todo[:count]]
+                todo = todo[count:]
             running = [worker for worker in running if not has_ended(worker, options)]
-            if all(worker.took_back() for worker in running):
-                waiting = [worker for worker in running if worker.wants_turn()]
-                if waiting:
-                    waiting[0].give_turn()
+            waiting = [worker for worker in running if worker.wants_turn()]
+            is_quiet = len(waiting) == len(running) or any(worker.waited() > PATIENCE_S for worker in waiting)
+            if waiting and is_quiet and all(worker.took_back() for worker in running):
+                waiting[0].give_turn()
             time.sleep(LOOK_S)
         for worker in running:
             worker.end()
@@ -155,7 +166,7 @@ def main() -> int:
     parser.add_argument("--budget", type=float, default=540.0)
     parser.add_argument("--cache", default="")
     parser.add_argument("--rows", type=lambda text: text.split(";"), help="names with ; between them")
-    parser.add_argument("--ahead", type=int, default=2, help="rows at a time, all but one of them not measuring")
+    parser.add_argument("--together", type=int, default=3, help="rows that prepare side by side")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--show", action="store_true", help="print the table of a report and do nothing else")
     parser.add_argument("--row", help=argparse.SUPPRESS)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float
 
+from kernels.choice import on_every_device, takes_kernels
 from kernels.deformable_attention.gather import deformable_attention_gather
 
 # Queries whose samples are in memory at once: what caches hold on CPUs, what fills the device elsewhere.
@@ -31,8 +32,9 @@ def deformable_attention(
             bottom right one, so cell (i, j) has its centre at ((j + 0.5) / width, (i + 0.5) / height). Any finite
             number is fine: cells off the map count as zero.
         weights: of the samples, at least float32; whatever they sum up to.
-        path: "auto" chooses by platform, "gather" is the same program everywhere, "triton" is the CUDA kernel where
-            there is CUDA and "auto" elsewhere. Every path computes the same numbers.
+        path: "auto" takes the CUDA kernel in a process with a GPU, gathers elsewhere and in portable programs
+            (`kernels.choice`), "gather" is the same program everywhere, "triton" is the kernel wherever a program is
+            compiled for CUDA. Every path computes the same numbers.
 
     Returns:
         The sums, head after head, in the type of the values, accumulated in at least float32. The derivative of a
@@ -40,12 +42,13 @@ def deformable_attention(
     """
     shapes = tuple((height, width) for height, width in shapes)
     gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
-    choose: dict[str, Callable[..., Array]] = {"auto": by_platform, "gather": gather, "triton": kernel_on_cuda}
-    return choose[path](values, locations, weights, shapes=shapes)
+    auto = kernel_on_cuda if takes_kernels() else by_platform
+    choose: dict[str, Callable[..., Array]] = {"auto": auto, "gather": gather, "triton": kernel_on_cuda}
+    return on_every_device(partial(choose[path], shapes=shapes), values, locations, weights)
 
 
 def by_platform(values, locations, weights, shapes) -> Array:
-    """Gathers everywhere, of few queries at a time on CPUs; on CUDA too, until the kernel is measured faster."""
+    """Gathers everywhere, of few queries at a time on CPUs."""
     few, many = (
         partial(deformable_attention_gather, shapes=shapes, at_a_time=number) for number in (AT_A_TIME_CPU, AT_A_TIME)
     )
@@ -57,5 +60,5 @@ def kernel_on_cuda(values, locations, weights, shapes) -> Array:
     # Imported when asked for: Pallas takes long to import, and its Triton lowering may leave jax.
     from kernels.deformable_attention.triton import deformable_attention_triton
 
-    kernel, auto = (partial(path, shapes=shapes) for path in (deformable_attention_triton, by_platform))
-    return jax.lax.platform_dependent(values, locations, weights, cuda=kernel, default=auto)
+    kernel, elsewhere = (partial(path, shapes=shapes) for path in (deformable_attention_triton, by_platform))
+    return jax.lax.platform_dependent(values, locations, weights, cuda=kernel, default=elsewhere)

@@ -7,7 +7,7 @@ may be bfloat16; places, weights and sums are at least float32.
 
 The backward pass reads the samples again instead of keeping them. Gradients of locations and weights are sums over the
 channels of a sample, each written once; those of the values are added up with atomics, in an order that changes from
-run to run. `kernels.determinism` says how to switch that off.
+run to run: where `kernels.determinism` is on, as `kernels.exact_sums`, which the order does not change.
 
 Why Pallas with Triton, and where it goes when jax loses it, is in docs/benchmarks.md, "The CUDA kernels"; this file is
 all that will change.
@@ -22,13 +22,12 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Bool, Float, Int
 
-from kernels.deformable_attention.gather import Shapes, deformable_attention_gather
+from kernels.deformable_attention.gather import Shapes
 from kernels.determinism import wants_determinism
+from kernels.exact_sums import PARTS, cut, grids, joined
 from kernels.relaxed_additions import relax_additions
 
 relax_additions()
-
-CHUNK = 2048  # queries of a chunk of the deterministic backward pass
 
 
 class Tile(NamedTuple):
@@ -109,30 +108,30 @@ def attend_forward(values, locations, weights, layout: Layout):
 
 def attend_backward(layout: Layout, operands, cotangent: Float[Array, "B Q heads dim"]):
     """Gradients of values, locations and weights, in their types."""
-    if wants_determinism():
-        return gather_backward(layout, operands, cotangent)
-    values, locations, weights = operands
-    zeros = jnp.zeros(values.shape, weights.dtype)
-    gradients = [zeros, locations, weights]
-    dvalues, dlocations, dweights = pl.pallas_call(
-        partial(pull_back_kernel, shapes=layout.shapes, tile=layout.backward.queries),
-        out_shape=[jax.ShapeDtypeStruct(gradient.shape, gradient.dtype) for gradient in gradients],
+    _, locations, weights = operands
+    steps = value_grids(weights, cotangent) if wants_determinism() else None
+    zeros = [jnp.zeros_like(operands[0], weights.dtype)] * (PARTS if steps is not None else 1)
+    grid_operands = [steps] if steps is not None else []
+    first = len(operands) + 1 + len(grid_operands)  # of the zeros
+    *parts, dlocations, dweights = pl.pallas_call(
+        partial(pull_back_kernel, shapes=layout.shapes, tile=layout.backward.queries, has_grids=steps is not None),
+        out_shape=[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (*zeros, locations, weights)],
         grid=grid(weights.shape, layout.backward),
-        input_output_aliases={4: 0},
+        input_output_aliases={first + part: part for part in range(len(zeros))},
         compiler_params=plgpu.CompilerParams(num_warps=layout.backward.warps, num_stages=1),
         interpret=layout.interpret,
         name="deformable_attention_backward",
-    )(*operands, cotangent, zeros)
-    return dvalues.astype(values.dtype), dlocations, dweights
+    )(*operands, cotangent, *grid_operands, *zeros)
+    return joined(parts).astype(operands[0].dtype), dlocations, dweights
 
 
-def gather_backward(layout: Layout, operands, cotangent: Float[Array, "B Q heads dim"]):
-    """The same through XLA's scatter, which XLA makes deterministic where it is asked to."""
-
-    def gather(values, locations, weights):
-        return deformable_attention_gather(values, locations, weights, layout.shapes, CHUNK)
-
-    return jax.vjp(gather, *operands)[1](cotangent.reshape(*cotangent.shape[:2], -1))
+def value_grids(
+    weights: Float[Array, "B Q heads levels points"], cotangent: Float[Array, "B Q heads dim"]
+) -> Float[Array, " parts"]:
+    """Grids for the gradients of values: each query adds to a cell at most all its weights, each sample once."""
+    _, queries, _, _, points = weights.shape
+    of_query = jnp.abs(weights).sum((-2, -1)) * jnp.abs(cotangent).max(-1).astype(weights.dtype)
+    return grids(of_query.max() * queries, queries * points)
 
 
 attend.defvjp(attend_forward, attend_backward)
@@ -165,10 +164,12 @@ def attend_kernel(values, locations, weights, out, *, shapes: Shapes, tile: int)
     plgpu.store(out.at[picture, queries[:, None], head, channels[None]], attended, mask=mask)
 
 
-def pull_back_kernel(
-    values, locations, weights, cotangent, _, dvalues, dlocations, dweights, *, shapes: Shapes, tile: int
-) -> None:
-    """The transpose of `attend_kernel`; `_` are the zeros that become `dvalues`."""
+def pull_back_kernel(values, locations, weights, cotangent, *refs, shapes: Shapes, tile: int, has_grids: bool) -> None:
+    """The transpose of `attend_kernel`; refs are the grids, zeros, and what becomes of them: the parts of the values'
+    gradients, and the gradients of locations and weights."""
+    steps, *refs = refs if has_grids else (None, *refs)
+    *parts, dlocations, dweights = refs[(len(refs) - 2) // 2 :]
+    steps = [steps[number] for number in range(len(parts))] if has_grids else []
     picture, head, queries, is_query = my_queries(cotangent.shape[1], tile)
     channels, is_channel = padded_range(cotangent.shape[-1])
     points, is_point = padded_range(weights.shape[-1])
@@ -191,7 +192,9 @@ def pull_back_kernel(
             across += product * (place.y if row else 1 - place.y) * (1 if column else -1)
             down += product * (place.x if column else 1 - place.x) * (1 if row else -1)
             dvalue = jnp.where(is_there, weight * tent, 0)[:, :, None] * dout[:, None]
-            jax.ref.addupdate(dvalues, (picture, token[:, :, None], head, inner_channels[None, None]), dvalue)
+            for number, part in enumerate(parts):
+                now, dvalue = cut(dvalue, steps[number]) if has_grids else (dvalue, None)
+                jax.ref.addupdate(part, (picture, token[:, :, None], head, inner_channels[None, None]), now)
         height, width = size
         plgpu.store(dweights.at[at], dweight, mask=is_sample)
         plgpu.store(dlocations.at[*at, 0], (weight * across * width).astype(dlocations.dtype), mask=is_sample)

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float, Int
 
+from kernels.choice import takes_kernels
 from kernels.roi_align.dense import roi_align_dense
 from kernels.roi_align.gather import roi_align_gather
 
@@ -30,18 +31,20 @@ def roi_align(
         picture: the picture of each box.
         strides: pixels per map unit of each level.
         cells: output cells per side; each is the mean of 2 x 2 bilinear samples, samples off the map count as zero.
-        path: "auto" chooses by platform and map size, "gather" and "dense" are the same everywhere, "triton" is the
-            CUDA kernel where there is CUDA and "auto" elsewhere. Every path computes the same numbers.
+        path: "auto" takes the CUDA kernel in a process with a GPU, and elsewhere and in portable programs
+            (`kernels.choice`) what suits the platform and the map's size; "gather" and "dense" are the same everywhere;
+            "triton" is the kernel wherever a program is compiled for CUDA. Every path computes the same numbers.
 
     Returns:
         The pooled features in the dtype of the pyramid, accumulated in at least float32.
     """
-    choose = {"auto": by_platform, "gather": roi_align_gather, "dense": roi_align_dense, "triton": kernel_on_cuda}
+    auto = kernel_on_cuda if takes_kernels() else by_platform
+    choose = {"auto": auto, "gather": roi_align_gather, "dense": roi_align_dense, "triton": kernel_on_cuda}
     return choose[path](pyramid, boxes, picture, strides, cells)
 
 
 def by_platform(pyramid, boxes, picture, strides, cells) -> Array:
-    """Matrix products on TPUs and for small maps, else gathers: also on CUDA, until the kernel is measured faster.
+    """Matrix products on TPUs and for small maps, else gathers.
 
     On TPUs bfloat16 features meet bfloat16 weights, as in every other product of a bfloat16 model there.
     """
@@ -57,5 +60,5 @@ def kernel_on_cuda(pyramid, boxes, picture, strides, cells) -> Array:
     # Imported when asked for: Pallas takes long to import, and its Triton lowering may leave jax.
     from kernels.roi_align.triton import roi_align_triton
 
-    kernel, auto = (partial(path, strides=strides, cells=cells) for path in (roi_align_triton, by_platform))
-    return jax.lax.platform_dependent(pyramid, boxes, picture, cuda=kernel, default=auto)
+    kernel, elsewhere = (partial(path, strides=strides, cells=cells) for path in (roi_align_triton, by_platform))
+    return jax.lax.platform_dependent(pyramid, boxes, picture, cuda=kernel, default=elsewhere)

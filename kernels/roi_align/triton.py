@@ -4,13 +4,13 @@ Forward, one program pools one row of cells of one box: channels are contiguous,
 wide, and the 16 loads are independent of each other. Which positions it reads, and with which weights, is worked out
 before in plain jax.numpy (`row_taps`); levels are separate arrays, so that nothing is copied. Backward, one program
 adds the gradient of one cell to float32 maps, with atomics; taps on the same position are merged before, in small boxes
-16 to 4. `kernels.determinism` says how to do without atomics, whose order changes from run to run.
+16 to 4. Their order changes from run to run: where `kernels.determinism` is on, they add up `kernels.exact_sums`.
 
-Not measured on a GPU yet: the default on CUDA is the gather path. docs/benchmarks.md says why this route was taken
-and where it goes when Pallas loses its Triton lowering; this file is all that will change.
+docs/benchmarks.md has its times, says why this route was taken and where it goes when Pallas loses its Triton lowering;
+this file is all that will change.
 """
 
-import itertools
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Float, Int
 
 from kernels.determinism import wants_determinism
+from kernels.exact_sums import PARTS, cut, grids, joined
 from kernels.relaxed_additions import relax_additions
 from kernels.roi_align.sampling import TAPS, BoxSamples, axis_taps, box_samples, merge_taps
 
@@ -120,40 +121,32 @@ def pool_forward(maps, taps: RowTaps, layout: Layout) -> tuple[Array, RowTaps]:
 
 def pool_backward(layout: Layout, taps: RowTaps, cotangent: Float[Array, "Q cells cells C"]) -> tuple:
     """Gradients of the maps, added up in at least float32; the tables have none."""
-    if wants_determinism():
-        return scatter_backward(layout, taps, cotangent), None
     channels = cotangent.shape[-1]
     block = channel_block(channels)
     dtype = jnp.promote_types(layout.dtype, jnp.float32)
+    steps = map_grids(cotangent, dtype) if wants_determinism() else None
     zeros = [jnp.zeros((pictures * height * width, channels), dtype) for pictures, height, width, _ in layout.shapes]
-    inputs = len(taps) + 1
-    gradients = pl.pallas_call(
-        partial(scatter_kernel, block=block),
+    zeros = [level for level in zeros for _ in range(PARTS if steps is not None else 1)]
+    grid_operands = [steps] if steps is not None else []
+    first = len(taps) + 1 + len(grid_operands)  # of the zeros
+    parts = pl.pallas_call(
+        partial(scatter_kernel, block=block, levels=len(layout.shapes), has_grids=steps is not None),
         out_shape=[jax.ShapeDtypeStruct(zero.shape, dtype) for zero in zeros],
         grid=(channels // block, layout.cells**2, len(taps.level)),
-        input_output_aliases={inputs + level: level for level in range(len(zeros))},
+        input_output_aliases={first + part: part for part in range(len(zeros))},
         compiler_params=layout.params,
         interpret=layout.interpret,
         name="roi_align_backward",
-    )(*taps, cotangent, *zeros)
+    )(*taps, cotangent, *grid_operands, *zeros)
+    count = len(parts) // len(layout.shapes)
+    gradients = [joined(parts[start : start + count]) for start in range(0, len(parts), count)]
     return tuple(gradient.astype(layout.dtype) for gradient in gradients), None
 
 
-def scatter_backward(
-    layout: Layout, taps: RowTaps, cotangent: Float[Array, "Q cells cells C"]
-) -> tuple[Float[Array, "_ C"], ...]:
-    """The same through XLA's scatter, which XLA makes deterministic where it is asked to."""
-    dtype = jnp.promote_types(layout.dtype, jnp.float32)
-    sizes = [pictures * height * width for pictures, height, width, _ in layout.shapes]
-    ends = list(itertools.accumulate(sizes))
-    first = jnp.array([0, *ends[:-1]])[taps.level][:, None, None]
-    gradient = jnp.zeros((ends[-1], cotangent.shape[-1]), dtype)
-    for row_tap, column_tap in itertools.product(range(TAPS), repeat=2):
-        column, weight = (table[:, column_tap, None, : layout.cells] for table in (taps.column, taps.column_weight))
-        weight = (taps.row_weight[:, :, row_tap, None] * weight).astype(dtype)
-        place = first + taps.row[:, :, row_tap, None] + column
-        gradient = gradient.at[place].add(cotangent.astype(dtype) * weight[..., None])
-    return tuple(level.astype(layout.dtype) for level in jnp.split(gradient, ends[:-1]))
+def map_grids(cotangent: Float[Array, "Q cells cells C"], dtype: jnp.dtype) -> Float[Array, " parts"]:
+    """Grids for the gradients of maps: a cell's weights add up to 1 at most, and it adds to a position once."""
+    count = math.prod(cotangent.shape[:3])
+    return grids(jnp.abs(cotangent).max().astype(dtype) * count, count)
 
 
 def channel_block(channels: int) -> int:
@@ -186,17 +179,24 @@ def pool_kernel(level_ref, row_ref, row_weight_ref, column_ref, column_weight_re
             plgpu.store(pooled.at[box, cell, columns, channels], total.astype(pooled.dtype), mask=is_cell)
 
 
-def scatter_kernel(level_ref, row_ref, row_weight_ref, column_ref, column_weight_ref, cotangent, *refs, block: int):
-    """One cell of one box, the transpose of `pool_kernel`; refs are the zeros of the gradients and the gradients."""
+def scatter_kernel(
+    level_ref, row_ref, row_weight_ref, column_ref, column_weight_ref, cotangent, *refs,
+    block: int, levels: int, has_grids: bool,
+) -> None:  # fmt: skip
+    """One cell of one box, the transpose of `pool_kernel`; refs are the grids, zeros, and what becomes of them: the
+    parts of the gradients, level after level."""
+    steps, *refs = refs if has_grids else (None, *refs)
     gradients = refs[len(refs) // 2 :]
+    count = len(gradients) // levels
+    steps = [steps[number] for number in range(count)] if has_grids else []
     cells = cotangent.shape[2]
     box, cell, column = pl.program_id(2), pl.program_id(1) // cells, pl.program_id(1) % cells
     channels = pl.ds(pl.program_id(0) * block, block)
-    for level, gradient in enumerate(gradients):
+    for level in range(levels):
 
         @pl.when(level_ref[box] == level)
-        def _(gradient=gradient):
-            value = cotangent[box, cell, column, channels].astype(gradient.dtype)
+        def _(parts=gradients[level * count : (level + 1) * count]):
+            value = cotangent[box, cell, column, channels].astype(parts[0].dtype)
             for row_tap in range(TAPS):
                 for column_tap in range(TAPS):
                     position = row_ref[box, cell, row_tap] + column_ref[box, column_tap, column]
@@ -204,4 +204,7 @@ def scatter_kernel(level_ref, row_ref, row_weight_ref, column_ref, column_weight
 
                     @pl.when(weight != 0)
                     def _(position=position, weight=weight):
-                        jax.ref.addupdate(gradient, (position, channels), value * weight.astype(value.dtype))
+                        rest = value * weight.astype(value.dtype)
+                        for number, part in enumerate(parts):
+                            now, rest = cut(rest, steps[number]) if has_grids else (rest, None)
+                            jax.ref.addupdate(part, (position, channels), now)

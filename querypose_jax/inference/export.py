@@ -1,8 +1,8 @@
 """A trained model as programs (StableHLO) and weights that jax runs without this project, on any platform.
 
 Per canvas and batch size one program: pixels in, poses in original pixels out. The weights lie beside the programs,
-once, and not in them: gigabytes would otherwise stand in every one. RoIAlign takes the path that XLA compiles on every
-platform, because the calls of CUDA kernels are not stable across versions of jax.
+once, and not in them: gigabytes would otherwise stand in every one. No CUDA kernel is called: XLA compiles all of it on
+every platform, because the calls of kernels are not stable across versions of jax.
 """
 
 import shutil
@@ -17,6 +17,7 @@ from flax import nnx
 from jax import export
 from tqdm import tqdm
 
+from kernels.choice import portable_programs
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file, write_json
 from querypose_jax.inference import exported
@@ -113,7 +114,8 @@ def export_program(
         *[jax.ShapeDtypeStruct((count, 2), jnp.int32)] * 2,
         jax.ShapeDtypeStruct((count, 2, 3), jnp.float32),
     )
-    return bytes(export.export(jax.jit(program), platforms=tuple(platforms))(*shapes).serialize())
+    with portable_programs():
+        return bytes(export.export(jax.jit(program), platforms=tuple(platforms))(*shapes).serialize())
 
 
 def picture_batch(

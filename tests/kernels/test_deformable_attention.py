@@ -165,11 +165,32 @@ def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
 
 
 @pytest.mark.filterwarnings(WARNING)
-def test_gradients_are_xlas_where_determinism_is_asked_for(monkeypatch):
+def test_the_kernel_lowers_for_cuda_where_determinism_is_asked_for(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
     program = lowered("triton", "cuda")
-    assert program.count("__gpu$xla.gpu.triton") == 1
-    assert "stablehlo.scatter" in program
+    assert program.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.scatter" not in program
+
+
+@pytest.mark.slow
+def test_deterministic_gradients_are_the_same_numbers(monkeypatch):
+    values, weights, cotangent = operands()
+    locations = np.random.default_rng(2).uniform(-0.2, 1.2, LOCATIONS).astype(np.float32)
+
+    def pulled():
+        return attend_and_pull_back(lambda *x: interpreted(*x), values, locations, weights, cotangent)
+
+    expected = pulled()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    for actual, usual in zip(pulled(), expected, strict=True):
+        assert np.allclose(actual, usual, atol=1e-6)
+
+
+@pytest.mark.filterwarnings(WARNING)
+def test_auto_takes_the_kernel_in_a_process_with_a_gpu(monkeypatch):
+    assert "triton" not in lowered("auto", "cuda")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lowered("auto", "cuda").count("__gpu$xla.gpu.triton") == 2
 
 
 def test_the_kernel_gives_way_where_there_is_no_cuda():

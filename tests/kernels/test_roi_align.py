@@ -132,7 +132,7 @@ def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
         return jax.jit(jax.value_and_grad(loss)).trace(pyramid).lower(lowering_platforms=(platform,)).as_text()
 
 
-def test_auto_gathers_on_cpu_and_cuda_and_multiplies_on_tpu():
+def test_without_a_gpu_auto_gathers_on_cpu_and_cuda_and_multiplies_on_tpu():
     for platform in ("cpu", "cuda"):
         assert "stablehlo.scatter" in lowered("auto", platform)
     assert "stablehlo.scatter" not in lowered("auto", "tpu")
@@ -150,20 +150,26 @@ def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
 
 
 @pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
-def test_gradients_are_xlas_where_determinism_is_asked_for(monkeypatch):
-    """The scatter stands for the kernel's atomics in the program for CUDA, and gives the same numbers."""
+def test_gradients_are_the_same_numbers_where_determinism_is_asked_for(monkeypatch):
+    """And the kernels lower for CUDA then too."""
     rng = np.random.default_rng(5)
     pyramid = [rng.standard_normal((2, 15, 21, 4)).astype(np.float32), rng.standard_normal((2, 7, 10, 4), np.float32)]
     boxes = np.array([[3, 5, 40, 50], [-9, -9, 300, 200], [1, 1, 150, 160], [60, 9, 70, 19]], np.float32)
     cotangent = rng.standard_normal((4, CELLS, CELLS, 4)).astype(np.float32)
     by_kernel = pool_and_pull_back(partial(roi_align_triton, interpret=True), pyramid, boxes, cotangent)[1]
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
-    by_scatter = pool_and_pull_back(partial(roi_align_triton, interpret=True), pyramid, boxes, cotangent)[1]
-    for actual, expected in zip(by_scatter, by_kernel, strict=True):
+    in_parts = pool_and_pull_back(partial(roi_align_triton, interpret=True), pyramid, boxes, cotangent)[1]
+    for actual, expected in zip(in_parts, by_kernel, strict=True):
         assert np.abs(actual - expected).max() < 1e-5
     program = lowered("triton", "cuda")
-    assert program.count("__gpu$xla.gpu.triton") == 1
-    assert "stablehlo.scatter" in program
+    assert program.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.scatter" not in program
+
+
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+def test_auto_takes_the_kernel_in_a_process_with_a_gpu(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert lowered("auto", "cuda").count("__gpu$xla.gpu.triton") == 2
 
 
 def test_the_kernel_gives_way_where_there_is_no_cuda():

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
@@ -38,7 +40,13 @@ for one, two in zip(alone, together):
 """
 
 
-def test_two_devices_give_the_gradients_of_one_without_talking():
+WITH_A_GPU = "import jax; jax.default_backend = lambda: 'gpu'"  # kernels are chosen and split, and CPUs run the rest
+
+
+@pytest.mark.parametrize("first", ["", pytest.param(WITH_A_GPU, marks=pytest.mark.slow)], ids=["xla", "kernels"])
+def test_two_devices_give_the_gradients_of_one_without_talking(first):
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", first + PROGRAM], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr

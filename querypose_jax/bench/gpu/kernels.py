@@ -141,21 +141,20 @@ def deterministic_times(sheet: Sheet) -> None:
     jobs = {}
     for case, (cells, strides) in roi_align.CASES.items():
         pyramid, boxes, picture = roi_arguments(sheet.sizes, "bfloat16", strides)
-        for name, path in roi_paths(sheet.sizes).items():
-            function = roi_pass(path, boxes, picture, strides, cells, WAYS[1])
-            jobs[f"RoIAlign {case}, {name}"] = Job(function, (pyramid,))
+        function = roi_pass(partial(roi_align_triton, interpret=interprets()), boxes, picture, strides, cells, WAYS[1])
+        jobs[f"RoIAlign {case}, triton"] = Job(function, (pyramid,))
     for case in ("decoder", "encoder"):
         size = attention_size(sheet.sizes, case)
         arrays = tuple(deformable_attention.on_device(deformable_attention.draw(size), "bfloat16"))
-        for name, path in attention_paths(size, False, True).items():
-            jobs[f"{case}, {name}"] = Job(deformable_attention.passes(path, True), arrays)
-    for name, job in jobs.items():
-        with sheet.guarded(name), sheet.alone():
-            runs, compile_s = compile_all(sheet, {name: job})
-            times = time_by_turns(sheet, runs)
-            write_times(sheet, "forward + backward, deterministic", times, compile_s, {"": Work()})
-            if runs:
-                sheet.write(case="the same bits", what=name, same_bits=gives_same_bits(job))
+        kernel = partial(deformable_attention_triton, shapes=size.shapes, interpret=interprets())
+        jobs[f"{case}, triton"] = Job(deformable_attention.passes(kernel, True), arrays)
+    runs, compile_s = compile_all(sheet, jobs)
+    with sheet.alone():
+        for name, run in runs.items():
+            with sheet.guarded(name):
+                times = time_by_turns(sheet, {name: run})
+                write_times(sheet, "forward + backward, deterministic", times, compile_s, {"": Work()})
+                sheet.write(case="the same bits", what=name, same_bits=gives_same_bits(jobs[name]))
 
 
 def gives_same_bits(job: Job) -> bool:

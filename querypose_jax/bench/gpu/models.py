@@ -1,7 +1,7 @@
 """Inference and the training step of every family at full size in bfloat16, beside the peer in several ways."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import jax
@@ -23,8 +23,12 @@ from querypose_jax.skeletons import get_skeleton
 from querypose_jax.training.build import new_state, new_step
 
 PEOPLE = 4  # on each picture
-PEERS = {"peer, eager, TF32": PeerWay(False, "float32"), "peer, eager, bfloat16": PeerWay(False, "bfloat16")}
-COMPILED = {"peer, torch.compile, bfloat16": PeerWay(True, "bfloat16")}
+PEERS = {
+    "peer, eager, TF32": PeerWay(False, "float32"),
+    "peer, eager, bfloat16": PeerWay(False, "bfloat16"),
+    "peer, torch.compile, bfloat16": PeerWay(True, "bfloat16"),
+}
+EAGER, COMPILED = tuple(PEERS)[:2], tuple(PEERS)[2:]
 SMALL = "synthetic_tiny"
 
 
@@ -37,32 +41,42 @@ def config_of(sheet: Sheet, module: str, dtype: str = "bfloat16") -> ConfigDict:
     return config
 
 
-def inference(sheet: Sheet, module: str, canvas: tuple[int, int] | None = None, pictures: int | None = None) -> None:
-    """All that a family predicts, and its own ways to predict less."""
+def inference(
+    sheet: Sheet,
+    module: str,
+    canvas: tuple[int, int] | None = None,
+    pictures: int | None = None,
+    ways: Sequence[str] = EAGER,
+) -> None:
+    """All that a family predicts, and its own ways to predict less; `ways` of PEERS beside it."""
     config = config_of(sheet, module)
     canvas, pictures = sized(sheet, canvas, pictures)
     batch = drawn_batch(canvas, pictures, 1, get_skeleton(config.data.skeleton).num_keypoints)
     missing, _ = about_peer(config)
-    with Peers(makers(peer_poses, config, None, batch), missing) as peers:
+    with Peers(makers(ways, peer_poses, config, None, batch), missing) as peers:
         graphdef, state = nnx.split(build_model(config, rngs=nnx.Rngs(0)))
         on_device = jax.device_put(batch)
-        ways = {"all": lambda model, batch: model.predict(batch), **family_of(config).ways_to_predict}
-        jitted = {name: jax.jit(predict_of(graphdef, way)) for name, way in ways.items()}
+        ours = {"all": lambda model, batch: model.predict(batch), **family_of(config).ways_to_predict}
+        jitted = {name: jax.jit(predict_of(graphdef, way)) for name, way in ours.items()}
         programs = {name: (function, (state, on_device)) for name, function in jitted.items()}
         compile_and_time(sheet, f"{pictures} x {canvas[0]} x {canvas[1]}", programs, peers)
 
 
 def training_step(
-    sheet: Sheet, module: str, canvas: tuple[int, int] | None = None, pictures: int | None = None
+    sheet: Sheet,
+    module: str,
+    canvas: tuple[int, int] | None = None,
+    pictures: int | None = None,
+    ways: Sequence[str] = EAGER[1:],
 ) -> None:
-    """Forward, matching, backward, clipping and the optimizer."""
+    """Forward, matching, backward, clipping and the optimizer; `ways` of PEERS beside it."""
     config = config_of(sheet, module)
     canvas, pictures = sized(sheet, canvas, pictures)
     keypoints = get_skeleton(config.data.skeleton).num_keypoints
     people = min(PEOPLE, config.data.max_people)
     batch = drawn_batch(canvas, pictures, people, keypoints, tuple(config.data.people_ladder))
     missing, _ = about_peer(config)
-    with Peers(makers(peer_step, config, batch), missing) as peers:
+    with Peers(makers(ways, peer_step, config, batch), missing) as peers:
         mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
         graphdef, state = new_state(config)
         with jax.set_mesh(mesh):
@@ -80,9 +94,9 @@ def sized(sheet: Sheet, canvas: tuple[int, int] | None, pictures: int | None) ->
     return canvas or sheet.sizes.canvas, pictures or sheet.sizes.pictures
 
 
-def makers(make: Callable, config: ConfigDict, *rest: object) -> dict[str, tuple]:
-    """The peer in all its ways."""
-    return {name: (repeated, make, config, *rest, way) for name, way in {**PEERS, **COMPILED}.items()}
+def makers(ways: Sequence[str], make: Callable, *arguments: object) -> dict[str, tuple]:
+    """The peer in these ways."""
+    return {name: (repeated, make, *arguments, PEERS[name]) for name in ways}
 
 
 def repeated(make: Callable[..., Callable[[], object]], *arguments: object) -> Callable[[int], None]:
@@ -114,27 +128,26 @@ def calls(program: Callable, arguments: tuple) -> Run:
 
 
 def compile_and_time(sheet: Sheet, case: str, programs: dict, peers: Peers, run_of: Callable = calls) -> None:
-    """Traces what is to be traced, then, alone, compiles and times beside the eager peers, then beside the compiled.
+    """Compiles; then, alone, times beside the eager peers, then beside the compiled.
 
     Args:
         programs: name -> (jitted, arguments).
         run_of: (compiled, arguments) -> run(calls).
     """
     flops = {name: sum(flops_by_part(jitted, *arguments).values()) for name, (jitted, arguments) in programs.items()}
-    lowered = {name: jitted.lower(*arguments) for name, (jitted, arguments) in programs.items()}
     runs, compile_s, work = {}, {}, {}
+    for name, (jitted, arguments) in programs.items():
+        with sheet.guarded(f"{case}, {name}"):
+            lowered, began = jitted.lower(*arguments), time.monotonic()
+            compiled = lowered.compile()
+            compile_s[name] = round(time.monotonic() - began, 1)
+            sheet.write(case=case, what=name, compile_s=compile_s[name], temporaries_gib=temporaries_gib(compiled))
+            runs[name] = run_of(compiled, arguments)
+            work[name] = Work(flops[name], bytes_of(compiled))
+    if not runs:
+        return
     with sheet.alone():
-        for name, (_, arguments) in programs.items():
-            with sheet.guarded(f"{case}, {name}"):
-                began = time.monotonic()
-                compiled = lowered[name].compile()
-                compile_s[name] = round(time.monotonic() - began, 1)
-                sheet.write(case=case, what=name, compile_s=compile_s[name], temporaries_gib=temporaries_gib(compiled))
-                runs[name] = run_of(compiled, arguments)
-                work[name] = Work(flops[name], bytes_of(compiled))
-        if not runs:
-            return
-        eager = peers.ready(sheet, case, PEERS)
+        eager = peers.ready(sheet, case, EAGER)
         write_times(sheet, case, time_by_turns(sheet, runs | eager), compile_s, work, peak_gib=peak_gib())
         if slow := peers.ready(sheet, case, COMPILED):
             first = next(iter(runs))

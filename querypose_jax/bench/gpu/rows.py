@@ -29,18 +29,18 @@ ROWS: dict[str, Row] = {
     "RoIAlign": Row(kernels.roi_align_times, 90),
     "deformable attention, encoder": Row(partial(kernels.attention_times, case="encoder"), 120),
     "deformable attention, decoder": Row(partial(kernels.attention_times, case="decoder"), 90),
-    "querypose, inference": Row(partial(models.inference, module="configs.coco_r50"), 200),
-    "grouppose, inference": Row(partial(models.inference, module="configs.grouppose.coco_r50"), 150),
+    "deterministic gradients": Row(kernels.deterministic_times, 60, DETERMINISTIC),
+    "querypose, inference": Row(partial(models.inference, module="configs.coco_r50"), 100),
+    "grouppose, inference": Row(partial(models.inference, module="configs.grouppose.coco_r50"), 100),
     "simplepose, inference": Row(
-        partial(models.inference, module="configs.simplepose.coco_hourglass104", canvas=SQUARE), 150
+        partial(models.inference, module="configs.simplepose.coco_hourglass104", canvas=SQUARE), 100
     ),
-    "edpose, inference": Row(partial(models.inference, module="configs.edpose.coco_r50"), 150),
-    "deterministic gradients": Row(kernels.deterministic_times, 90, DETERMINISTIC),
-    "grouppose, training": Row(partial(models.training_step, module="configs.grouppose.coco_r50", pictures=2), 200),
-    "querypose, training": Row(partial(models.training_step, module="configs.coco_r50", pictures=4), 200),
-    "edpose, training": Row(partial(models.training_step, module="configs.edpose.coco_r50", pictures=2), 200),
+    "edpose, inference": Row(partial(models.inference, module="configs.edpose.coco_r50"), 100),
+    "querypose, training": Row(partial(models.training_step, module="configs.coco_r50", pictures=4), 100),
+    "grouppose, training": Row(partial(models.training_step, module="configs.grouppose.coco_r50", pictures=2), 100),
+    "edpose, training": Row(partial(models.training_step, module="configs.edpose.coco_r50", pictures=2), 100),
     "simplepose, training": Row(
-        partial(models.training_step, module="configs.simplepose.coco_hourglass104", canvas=SQUARE), 200
+        partial(models.training_step, module="configs.simplepose.coco_hourglass104", canvas=SQUARE), 100
     ),
     "deformable attention, encoder, float32": Row(
         partial(kernels.attention_times, case="encoder", dtype="float32", in_many_shapes=False), 90
@@ -49,4 +49,10 @@ ROWS: dict[str, Row] = {
         partial(kernels.attention_times, case="decoder", dtype="float32", in_many_shapes=False), 90
     ),
     "RoIAlign, float32": Row(partial(kernels.roi_align_times, dtype="float32"), 90),
+    "querypose, inference beside torch.compile": Row(
+        partial(models.inference, module="configs.coco_r50", ways=models.COMPILED), 150
+    ),
+    "grouppose, inference beside torch.compile": Row(
+        partial(models.inference, module="configs.grouppose.coco_r50", ways=models.COMPILED), 150
+    ),
 }

@@ -107,8 +107,9 @@ def use_kernel_of_torchvision(head: ModuleType) -> bool:
     import torch
 
     def pool(features, boxes, picture, scale, cells, sampling=2):
-        rois = torch.cat([picture[:, None].to(boxes.dtype), boxes], 1)
-        return roi_align(features, rois, cells, scale, sampling, aligned=True)
+        rois = torch.cat([picture[:, None].to(boxes), boxes], 1).float()
+        # Its CUDA kernel has no bfloat16; autocast does the same around it.
+        return roi_align(features.float(), rois, cells, scale, sampling, aligned=True).to(features.dtype)
 
     vars(head)["roi_align"] = pool
     return True

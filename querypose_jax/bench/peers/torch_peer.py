@@ -47,6 +47,7 @@ class TorchPeer:
         if self.device == "cuda":
             torch.set_float32_matmul_precision("high")  # TF32
             torch.backends.cudnn.allow_tf32 = True
+            torch.set_default_device("cuda")  # the peers' own indices are made wherever tensors are made
         self.weights = {name: self.tensor(array) for name, array in weights.items()}
 
     def tensor(self, array: Any, dtype: type = np.float32) -> Any:

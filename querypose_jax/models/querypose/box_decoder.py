@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from kernels.choice import on_every_device
 from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.geometry.boxes import apply_deltas
@@ -61,4 +62,5 @@ class BoxDecoder(nnx.Module):
             levels = [level[None] for level in levels]
             return roi_align(levels, boxes, jnp.zeros(queries, jnp.int32), PYRAMID_STRIDES, self.cells, self.roi_align)
 
-        return jax.vmap(pool_picture)(list(pyramid), boxes).reshape(count, queries, self.cells**2, -1)
+        pooled = on_every_device(jax.vmap(pool_picture), list(pyramid), boxes)
+        return pooled.reshape(count, queries, self.cells**2, -1)

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
+from kernels.choice import on_every_device
 from kernels.roi_align import roi_align
 from querypose_jax.backbones.fpn import PYRAMID_STRIDES
 from querypose_jax.errors import UserError
@@ -286,7 +287,7 @@ class PoseDecoder(nnx.Module):
         def pool_shard(p2: Array, boxes: Array, picture: Array) -> Array:
             return roi_align([p2], boxes, picture, PYRAMID_STRIDES[:1], self.cells, self.roi_align)
 
-        pooled = jax.vmap(pool_shard)(levels, boxes, picture)
+        pooled = on_every_device(jax.vmap(pool_shard), levels, boxes, picture)
         return pooled.reshape(-1, *pooled.shape[2:])
 
     def refine_queries(
