@@ -18,14 +18,19 @@ from input_pipeline.annotations import Annotations, labelled_centres
 from input_pipeline.targets import Targets, make_targets
 from querypose_jax.budget import choose_budget
 from querypose_jax.errors import UserError
-from querypose_jax.recipes import get_recipe
+from querypose_jax.recipes import get_recipe, recipe_of
 from querypose_jax.recipes.canvas import choose_canvas
 from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import PeopleBudget
 
 WORDS_PER_COUNT = 4  # 64-bit words that one count of a Philox counter yields
-SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM = 0, 1 << 62, 1 << 63  # second words of the Philox keys
+SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM, EXTRA_STREAM = (
+    0,
+    1 << 62,
+    1 << 63,
+    3 << 62,
+)  # second words of the Philox keys
 FILLER = -1  # stands for a sample where a batch has no picture left
 
 
@@ -73,10 +78,14 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
     data, seed = config.data, config.train.seed
     count = data.block_batches * data.batch_size
     first = block * count
-    recipe = get_recipe(data.recipe)
+    recipe = recipe_of(data)
     is_target = recipe.is_target(annotations, data)
     rows = stream_rows(usable_rows(annotations, recipe, is_target, data.keep_empty), seed, first, count)
-    geometry = recipe.draw_geometry(sample_uniform(seed, first, count, recipe.draws), annotations.size[rows], data)
+    uniform = sample_uniform(seed, first, count, recipe.draws)
+    if recipe.extra_draws:
+        extra = sample_uniform(seed, first, count, recipe.extra_draws, EXTRA_STREAM)
+        uniform = np.concatenate([uniform, extra], -1)
+    geometry = recipe.draw_geometry(uniform, annotations.size[rows], data)
     if recipe.aim:
         geometry = recipe.aim(geometry, labelled_centres(annotations, is_target)[rows])
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
@@ -90,14 +99,14 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
 
 
 def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -> list[PlannedBatch]:
-    """Every picture once (or the first eval.max_pictures), batches of one canvas each, completed with fillers."""
+    """The pictures of `evaluated_rows` once, batches of one canvas each, completed with fillers."""
     data, evaluation = config.data, config.eval
-    rows = np.arange(annotations.num_pictures)[: evaluation.max_pictures or None]
-    recipe = get_recipe(data.recipe)
+    rows = evaluated_rows(annotations, config)
+    recipe = recipe_of(data)
     geometry, is_target = recipe.rest_geometry(annotations.size[rows], data), recipe.is_target(annotations, data)
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
     choose = functools.partial(
-        choose_canvas, canvases=data.canvases, step=recipe.canvas_step, exact=evaluation.canvas == "exact"
+        choose_canvas, canvases=recipe.canvases(data), step=recipe.canvas_step, exact=evaluation.canvas == "exact"
     )
     canvases = np.array([choose(h, w) for h, w in geometry.final.tolist()]).reshape(-1, 2)
     size = evaluation.batch_size * shards
@@ -107,6 +116,15 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
         members = np.pad(members, (0, -len(members) % size), constant_values=FILLER)
         batches += [PlannedBatch(samples, part, tuple(canvas.tolist()), None) for part in members.reshape(-1, size)]
     return batches
+
+
+def evaluated_rows(annotations: Annotations, config: ConfigDict) -> np.ndarray:
+    """int64, ascending: all pictures, or with eval.image_filter="with_person" those with somebody or a crowd on them;
+    of these the first eval.max_pictures."""
+    rows = np.arange(annotations.num_pictures)
+    if config.eval.image_filter == "with_person":
+        rows = rows[np.diff(annotations.start) > 0]
+    return rows[: config.eval.max_pictures or None]
 
 
 def usable_rows(annotations: Annotations, recipe: Recipe, is_target: np.ndarray, keep_empty: bool) -> np.ndarray:
@@ -129,6 +147,13 @@ def training_amounts(data: ConfigDict, annotations: Annotations) -> tuple[int, i
     return len(usable_rows(annotations, recipe, is_target, data.keep_empty)), int(is_target.sum())
 
 
+def about_masks(data: ConfigDict, annotations: Annotations) -> str:
+    """A line where losses would leave out some people and no segmentation says where they are; else ""."""
+    if get_recipe(data.recipe).loss_mask is None or annotations.is_segmented.any():
+        return ""
+    return "the annotations have no segmentations: losses count everywhere, also on people who are not trained on"
+
+
 def stream_rows(usable: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:
     """int64 [count]: the records of samples first..first + count - 1 of the endless stream over usable rows."""
     sample = np.arange(first, first + count)
@@ -145,10 +170,10 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(_words(seed, EPOCH_STREAM + epoch, 0, count), kind="stable")
 
 
-def sample_uniform(seed: int, first: int, count: int, draws: int) -> np.ndarray:
+def sample_uniform(seed: int, first: int, count: int, draws: int, stream: int = SAMPLE_STREAM) -> np.ndarray:
     """float64 [count, draws] in [0, 1), one row for each of the samples first, first + 1, ... of the stream."""
     counts = -(-draws // WORDS_PER_COUNT)  # of the generator's counter, for each sample
-    words = _words(seed, SAMPLE_STREAM, first * counts, count * counts * WORDS_PER_COUNT)
+    words = _words(seed, stream, first * counts, count * counts * WORDS_PER_COUNT)
     return (words >> np.uint64(11)).reshape(count, -1)[:, :draws] * 2.0**-53
 
 

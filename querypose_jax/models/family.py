@@ -22,6 +22,16 @@ Rescoring = Callable[[Sequence[dict]], list[dict]]
 """COCO results -> the same people with other scores."""
 
 
+class Origin(NamedTuple):
+    """Who publishes weights, and what they allow."""
+
+    publisher: str
+    page: str
+    """Where the publisher links the files."""
+    terms: str
+    """In a few words, as the publisher states them."""
+
+
 class Released(NamedTuple):
     """A published checkpoint."""
 
@@ -30,7 +40,13 @@ class Released(NamedTuple):
     config: str
     """File under configs/ with its variant, e.g. coco_r50.py:light."""
     file: str = ""
-    """As its authors call it; "" where they have not put one out."""
+    """As its publisher calls it; "" where no name is known."""
+    address: str = ""
+    """Where the file itself is, not a page or a folder; "" where there is no such link."""
+    port: str = ""
+    """The library whose port of the model it is for (a key of `OfficialWeights.ports`); "" for the authors' own."""
+    origin: Origin | None = None
+    """Where it is another one than its family's."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,8 @@ class OfficialWeights:
     hyper_parameters: Callable[[Shapes], dict[str, Any] | None]
     """Flat configuration keys that follow from names and shapes; None: these are not this family's."""
     released: tuple[Released, ...] = ()
+    origin: Origin | None = None
+    """Of the published checkpoints."""
     misfit: Callable[[Collection[str], Collection[str], Collection[str]], str | None] = lambda *names: None
     """(expected, missing, unexpected) names of a file that does not fit -> why, and the remedy, in one line."""
     ports: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
@@ -73,6 +91,35 @@ class Explanation:
     """xyxy, original pixels: the boxes over which joints' samples lie; None where joints are points."""
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class JointExplanation:
+    """A forward pass, from inside, of a family that finds joints first and puts people together from them."""
+
+    poses: Poses
+    """The prediction, leading B."""
+    steps: list[Poses]
+    """Who there is after each limb of `skeleton.limbs` was joined, in this order; leading B, original pixels."""
+    heatmaps: Float[AnyArray, "B h w K"]
+    """How likely each joint is at each cell."""
+    offsets: Float[AnyArray, "B h w E 2"]
+    """From a cell near the start of each limb to its end, network pixels."""
+    stride: int = field(metadata={"static": True})
+    """Network pixels per cell; the first cell's middle is the middle of the first `stride` pixels, whose centres are
+    whole numbers."""
+
+
+class Rows(NamedTuple):
+    """What the indices along one axis of a parameter stand for, so that a model of other joints can take over some.
+
+    A key begins with its kind ("joint", "class", "limb", "query"); names of joints and classes in it are the data's.
+    """
+
+    axis: int
+    keys: tuple[tuple[tuple[str | int, ...], ...], ...]
+    """Index -> the keys that it goes by: most have one, a part of a body has one for each of its joints."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of model. The first three are what it must offer."""
@@ -83,12 +130,20 @@ class Family:
     """Module whose `get_config()` has all keys: those of configs/common.py and the family's own."""
     check: Callable[[ConfigDict], None]
     """Raises UserError where the family's own keys do not fit."""
+    threshold: float = 0.3
+    """Score from which a person is reported where no evaluation has found a better one."""
+    rows: Callable[[ConfigDict, Sequence[str]], Mapping[str, Rows]] | None = None
+    """(configuration, names of the classes) -> regular expression for dotted paths of parameters -> their rows: of
+    every parameter whose shape or meaning depends on joints, classes, parts or queries."""
     may_change: tuple[str, ...] = ()
     """Flat keys that change how numbers are computed, not which: a run may be continued with others."""
+    accumulates: bool = False
+    """Whether losses are sums divided by what `Batch.whole` says, and nothing else looks at more than one picture:
+    parts of a batch then add up to the whole."""
     exported: Mapping[str, Any] = field(default_factory=dict)
     """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
     weights: OfficialWeights | None = None
-    explain: Callable[[Any, Batch], Explanation] | None = None
+    explain: Callable[[Any, Batch], Explanation | JointExplanation] | None = None
     """(model, batch) -> a forward pass from inside, for figures."""
     rescorings: Callable[[ConfigDict], Mapping[str, Rescoring]] = lambda config: {}
     """What a released evaluation does to results before it scores them: numbers that compare, under these names."""

@@ -4,7 +4,7 @@ training, evaluation and prediction: sizes, place on the canvas, coordinates and
 Everything that a sample undergoes is known before a pixel is read: a row of a geometry, from a row of uniform numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from querypose_jax.skeletons import Skeleton
 
+MASK_STRIDE = 4  # pixels per cell of a loss mask
 AREA_OF_BOX = 0.53  # segment area of a person relative to the box, where nobody drew a segment (CrowdPose)
 
 
@@ -36,6 +37,13 @@ class Facts(Protocol):
         """int [O]"""
 
 
+def is_on_picture(facts: Facts) -> np.ndarray:
+    """bool [O]: the box has an area on the picture."""
+    limit = facts.size[facts.picture_of_object][:, ::-1]
+    low, high = facts.bbox[:, :2], facts.bbox[:, :2] + facts.bbox[:, 2:]
+    return (np.clip(high, 0, limit) > np.clip(low, 0, limit)).all(-1)
+
+
 class People(NamedTuple):
     """T people in original pixels."""
 
@@ -45,6 +53,8 @@ class People(NamedTuple):
     """float64 [T, K, 3], pixel index and visibility, as in a COCO file."""
     area: np.ndarray
     """float64 [T], NaN where the file has none."""
+    number: np.ndarray
+    """int64 [T], no two people of a data set have the same: chance that is drawn for each person follows from it."""
 
 
 class MovedPeople(NamedTuple):
@@ -91,3 +101,16 @@ class Recipe:
     None: the recipe does not look where people are."""
     gives_scale: bool = False
     """Whether `move_people` tells how large people are."""
+    loss_mask: Callable[[Sequence[Mapping[str, Any]], Callable[[], list[np.ndarray]], Any], np.ndarray] | None = None
+    """(annotations of a picture with iscrowd, num_keypoints and, where the file has it, area; reads the segment of
+    each, bool [h, w]; geometry of one sample in training) -> bool [H/4, W/4], cells of the final size where losses
+    count; None: losses count everywhere."""
+    fills_canvas: bool = False
+    """Whether pictures in training have the size of the first canvas of the configuration, whatever theirs."""
+    canvases: Callable[[ConfigDict], list[tuple[int, int]]] = lambda data: [tuple(c) for c in data.canvases]
+    """config.data -> the canvases (height, width) on which pictures are predicted."""
+    half_pixel: float = 0.0
+    """What is added to the joints of a file: 0.5 where coordinates are continuous, 0 where they are pixel indices."""
+    extra_draws: int = 0
+    """Uniform numbers per sample from a stream of their own, which `draw_geometry` gets after its `draws`: for what is
+    not the recipe's, see augment.py."""

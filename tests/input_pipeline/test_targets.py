@@ -63,9 +63,9 @@ def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotatio
     data.update(eval_short_side=160, longest_side=1000)
     geometry = RECIPE.rest_geometry(annotations.size[rows], data)
     found = targets_of(annotations, rows, geometry, 5)
-    image = np.zeros((3, 224, 192, 3), np.uint8)
+    pixels = targets.empty_pixels(3, (224, 192), has_masks=False)
     members, budget = np.array([1, 0, -1]), PeopleBudget(1, 8)
-    batch = targets.make_batch(annotations, RECIPE, rows, geometry, found, members, image, 5, budget)
+    batch = targets.make_batch(annotations, RECIPE, rows, geometry, found, members, pixels, 5, budget)
     np.testing.assert_array_equal(batch.is_person.sum(-1), [1, 4, 0])
     np.testing.assert_array_equal(batch.image_id, [8, 7, FILLER_ID])
     np.testing.assert_array_equal(batch.valid_size, [[200, 160], [200, 160], [224, 192]])
@@ -79,7 +79,7 @@ def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotatio
     for field in (batch.boxes, batch.keypoints, batch.area, batch.label):
         assert (field[~batch.is_person] == 0).all()
     assert batch.loss_mask is None and batch.person_scale is None, "no recipe has asked for them"
-    optional = ("budget", "loss_mask", "person_scale")
+    optional = ("budget", "loss_mask", "person_scale", "whole")
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name not in optional}
     assert dtypes == dict(
         image=np.uint8, valid_size=np.int32, orig_size=np.int32, image_id=np.int32, inv_affine=np.float32,

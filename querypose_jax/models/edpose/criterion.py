@@ -73,13 +73,13 @@ def output_sums(outputs: People | Instances, matches: Matches, targets: Targets,
     }
 
 
-def denoising_means(denoised: Denoised, config: ConfigDict) -> Sums:
+def denoising_means(denoised: Denoised, config: ConfigDict, pictures: int) -> Sums:
     """Losses of the denoising queries: a sum over neighbouring pictures, divided by the queries of one picture.
 
     The release sums over the pictures of a device. Here groups have `pictures_per_group` pictures (or all of a smaller
-    batch) and are averaged, so that numbers do not depend on how many devices share the batch.
+    batch) and are averaged, so that numbers do not depend on how many devices share the batch of so many `pictures`.
     """
-    pictures, queries = denoised.column.shape
+    queries = denoised.column.shape[1]
     groups = max(pictures / config.pictures_per_group, 1)
     column = jnp.broadcast_to(denoised.column, denoised.logits.shape[:-1])
     sums = {
@@ -107,7 +107,7 @@ def edpose_loss(
         "loss_keypoints": keypoint_sums(outputs.instances.points, of_instances, targets),
         "loss_oks": oks_sums(outputs.instances.points, of_instances, targets, sigmas),
     }
-    number = number_of_people(targets)
+    number = number_of_people(batch, targets.xy.dtype)
     people_terms = {name: x / number for name, x in output_sums(outputs.people, of_people, targets, config).items()}
     instance_terms = {name: x / number for name, x in instance_sums.items()}
 
@@ -115,7 +115,8 @@ def edpose_loss(
     suffixes = layer_suffixes(box_layers + pose_layers)
     terms = by_name(people_terms, [*suffixes[:box_layers], "_interm"]) | by_name(instance_terms, suffixes[box_layers:])
     if outputs.denoised is not None:
-        terms |= by_name(denoising_means(outputs.denoised, config), suffixes)
+        pictures = len(batch.image_id) if batch.whole is None else batch.whole.pictures
+        terms |= by_name(denoising_means(outputs.denoised, config, pictures), suffixes)
     weights = term_weights(config)
     total = jnp.stack([weights[term_of(name)] * value for name, value in terms.items()]).sum()
     return total, terms

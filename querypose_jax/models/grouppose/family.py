@@ -5,6 +5,7 @@ from querypose_jax.models.grouppose.check import check
 from querypose_jax.models.grouppose.explain import explain
 from querypose_jax.models.grouppose.model import GroupPose
 from querypose_jax.models.grouppose.released import WEIGHTS
+from querypose_jax.models.grouppose.rows import rows
 
 FAMILY = Family(
     build=GroupPose,
@@ -13,4 +14,6 @@ FAMILY = Family(
     may_change=("model.remat", "model.backbone.remat"),
     weights=WEIGHTS,
     explain=explain,
+    rows=rows,
+    accumulates=True,
 )

@@ -2,8 +2,10 @@
 
 from querypose_jax.models.family import Family
 from querypose_jax.models.simplepose.check import check
+from querypose_jax.models.simplepose.explain import explain
 from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.models.simplepose.released import WEIGHTS
+from querypose_jax.models.simplepose.rows import rows
 
 FAMILY = Family(
     build=SimplePose,
@@ -11,4 +13,6 @@ FAMILY = Family(
     check=check,
     may_change=("model.backbone.remat",),
     weights=WEIGHTS,
+    explain=explain,
+    rows=rows,
 )
