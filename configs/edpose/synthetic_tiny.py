@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/edpose/synthetic_tiny.py --workdir=runs/edpose_tiny
 
-How many steps it takes has not been measured yet.
+With a schedule of 2,000 steps (`--config.train.num_steps=2000`), seed 0: keypoint AP .268, .595, .852, .888 on the 200
+held-out pictures after 500, 1,000, 1,500, 2,000 steps, box AP .815 at the end; 0.59 s of processor time a step. The
+2,500 steps below are not measured yet. QueryPose's tiny model has .695 after 2,000 steps (docs/benchmarks.md).
 """
 
 from ml_collections import ConfigDict
@@ -38,6 +40,6 @@ def get_config() -> ConfigDict:
         warmup_steps=100,
         schedule="cosine",
     )
-    config.train.update(num_steps=2000, seed=0, log_every=20, checkpoint_every=500, ema_decay=0.0)
+    config.train.update(num_steps=2500, seed=0, log_every=20, checkpoint_every=500, ema_decay=0.0)
     config.eval.update(every=0, batch_size=8)
     return config
