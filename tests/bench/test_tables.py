@@ -40,6 +40,7 @@ def test_train_times_a_step(capsys):
     assert table[0][0] == "training step" and float(table[0][1]) >= 0
 
 
+@pytest.mark.torch  # whose rows there are where it is installed
 def test_roi_align_times_both_cases_and_both_directions(capsys):
     table = rows("roi_align", capsys=capsys)
     ours = [row for row in table if not row[1].startswith("peer")]
@@ -47,6 +48,16 @@ def test_roi_align_times_both_cases_and_both_directions(capsys):
     assert {row[1] for row in ours} == {
         f"{path} {way}" for path in ("gather", "dense") for way in ("forward", "forward + backward")
     }
+    assert (len(table) > len(ours)) == has_peer()
+
+
+def test_deformable_attention_times_encoder_and_decoder_in_both_directions(capsys):
+    table = rows("deformable_attention", capsys=capsys)
+    ours = [row for row in table if not row[1].startswith("peer")]
+    assert [(row[0], row[1]) for row in ours] == [
+        (f"{case}, {way}", "gather") for case in ("encoder", "decoder") for way in ("forward", "forward + backward")
+    ]
+    assert all(float(row[4]) > 0 for row in ours)
     assert (len(table) > len(ours)) == has_peer()
 
 

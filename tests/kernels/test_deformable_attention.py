@@ -13,8 +13,19 @@ from jax.sharding import PartitionSpec
 from kernels.deformable_attention import deformable_attention
 from kernels.deformable_attention.gather import deformable_attention_gather
 from kernels.deformable_attention.oracle import deformable_attention_oracle
+from kernels.deformable_attention.triton import Tile, deformable_attention_triton
 
-PATHS = [pytest.param(partial(deformable_attention, path="gather"), id="gather")]
+
+def interpreted(values, shapes, locations, weights):
+    """The CUDA kernel, two queries a program, so that the last has one to spare, as points and channels have."""
+    tile = Tile(2, 1)
+    return deformable_attention_triton(values, locations, weights, shapes, tile, tile, interpret=True)
+
+
+PATHS = [
+    pytest.param(partial(deformable_attention, path="gather"), id="gather"),
+    pytest.param(interpreted, id="triton_interpreted"),
+]
 
 
 def one_map(values, places):
@@ -51,7 +62,7 @@ def test_levels_points_and_heads_each_take_their_own():
     assert np.allclose(out, [[[(1 + 2) + 10 * (3 + 4), 100 * (5 + 6) + 1000 * (7 + 8)]]])
 
 
-SHAPES, QUERIES, HEADS, POINTS, DIM = ((3, 4), (2, 2), (1, 1)), 3, 2, 2, 3
+SHAPES, QUERIES, HEADS, POINTS, DIM = ((3, 4), (2, 2), (1, 1)), 3, 2, 3, 3
 LOCATIONS = (2, QUERIES, HEADS, len(SHAPES), POINTS, 2)
 coordinate = st.one_of(
     st.floats(-0.5, 1.5, width=32), st.sampled_from([0.0, 0.5, 1.0, -0.125, 0.125, 1.25, -1e6, 1e6, 3e38, -3e38])
@@ -125,16 +136,59 @@ def test_chunks_of_queries_change_nothing():
         assert np.allclose(whole, parts, atol=1e-6)
 
 
-def test_bfloat16_values_are_summed_in_float32():
+def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
+    """The program of a forward and backward pass, as one platform gets it, from a machine without it."""
+
+    def loss(values, locations, weights):
+        return deformable_attention(values, ((100, 136), (50, 68)), locations, weights, path).astype(jnp.float32).sum()
+
+    arrays = [
+        jax.ShapeDtypeStruct((2, 17000, 8, 32), dtype),
+        *(jax.ShapeDtypeStruct((2, 1800, 8, 2, 4, *end), jnp.float32) for end in ((2,), ())),
+    ]
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)  # jax 0.12 asks which GPU a kernel is for
+    with jax.sharding.use_abstract_mesh(mesh):
+        traced = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).trace(*arrays)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+WARNING = "ignore:The Pallas Triton backend is deprecated:DeprecationWarning"  # see docs/benchmarks.md
+
+
+@pytest.mark.filterwarnings(WARNING)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
+    program = lowered("triton", "cuda", dtype)
+    assert program.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.scatter" not in program
+
+
+@pytest.mark.filterwarnings(WARNING)
+def test_gradients_are_xlas_where_determinism_is_asked_for(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    program = lowered("triton", "cuda")
+    assert program.count("__gpu$xla.gpu.triton") == 1
+    assert "stablehlo.scatter" in program
+
+
+def test_the_kernel_gives_way_where_there_is_no_cuda():
+    program = lowered("triton", "cpu")
+    assert "triton" not in program
+    assert "stablehlo.scatter" in program
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_bfloat16_values_are_summed_in_float32(path):
     """Locations and weights stay float32: the sums of rounded values, rounded once."""
     values, weights, _ = operands()
     locations = np.random.default_rng(2).uniform(-0.2, 1.2, LOCATIONS).astype(np.float32)
     rounded, locations, weights = jnp.asarray(values, jnp.bfloat16), jnp.asarray(locations), jnp.asarray(weights)
-    out = deformable_attention(rounded, SHAPES, locations, weights)
-    expected = deformable_attention(rounded.astype(jnp.float32), SHAPES, locations, weights)
+    out = path(rounded, SHAPES, locations, weights)
+    expected = path(rounded.astype(jnp.float32), SHAPES, locations, weights)
     assert out.dtype == jnp.bfloat16
     assert np.array_equal(out, expected.astype(jnp.bfloat16))
-    text = str(jax.make_jaxpr(lambda *x: deformable_attention(x[0], SHAPES, *x[1:]))(rounded, locations, weights))
+    text = str(jax.make_jaxpr(lambda *x: path(x[0], SHAPES, *x[1:]))(rounded, locations, weights))
     assert all("f32[" in line for line in text.splitlines() if "= floor " in line)
 
 
