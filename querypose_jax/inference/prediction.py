@@ -12,6 +12,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.interoperate import supervision_types
 from querypose_jax.inference.results import to_coco_results, whole_numbers
+from querypose_jax.inference.sources import open_picture
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Poses
 
@@ -50,12 +51,17 @@ class Prediction:
         """A copy of the picture (or of `image`, of the same size) with the people drawn on it.
 
         Args:
-            image: what to draw on.
+            image: what to draw on, of the picture's size.
             boxes: draws boxes with scores (and numbers, where people are followed).
             spread: draws an ellipse around each joint that is uncertain.
+
+        Raises:
+            UserError: the image is none, or of another size.
         """
-        canvas = self.picture if image is None else image
-        canvas = Image.fromarray(canvas) if isinstance(canvas, np.ndarray) else canvas
+        canvas = self.picture if image is None else open_picture(image, "image")[1]
+        if canvas.size != self.picture.size:
+            wanted = " x ".join(map(str, self.picture.size))
+            raise UserError(f"image: is {canvas.width} x {canvas.height} pixels, the picture of the people {wanted}")
         return draw_poses(
             canvas,
             self.boxes if boxes else None,

@@ -107,6 +107,8 @@ class Predictor:
         from querypose_jax.checkpoints.checkpoint import load_model, newest_step
 
         check_usable()
+        if not isinstance(folder, str | os.PathLike):
+            raise UserError(f"folder {' '.join(repr(folder).split())}: name the folder of a run")
         if os.path.isfile(folder):
             raise UserError(f"{folder}: is a file; name the folder of a run, which holds config.json and checkpoints/")
         if dtype not in (None, *DTYPES):
