@@ -9,6 +9,7 @@ pictures; to COCO, annotations/SPLIT.json. Pictures stay where they are. YOLO's 
 ids: what is lost is said.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -39,13 +40,14 @@ def main(options: flags.FlagValues) -> int:
     if output.exists():
         raise UserError(f"{output}: exists already; name another folder or remove it")
     splits = options.splits or list(dict.fromkeys((data.train_split, data.eval_split)))
-    read = {split: read_one(data, split) for split in splits}  # all of it, before anything is written
-    if options.to == "yolo":
-        write_yolo(read, output)
-    else:
-        for split, (files, annotations) in read.items():
-            write_json(output / "annotations" / f"{split}.json", ground_truth(annotations, files.skeleton))
-            print(f"{split}: pictures are in {files.pictures}; {counted(annotations)}")
+    read = {split: read_one(data, split) for split in splits}
+    partial = output.with_name(output.name + ".partial")  # the folder appears when it is complete
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        (write_yolo if options.to == "yolo" else write_coco)(read, partial)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     print(f"{output}: the same in {options.to.upper()}'s form")
     return 0
 
@@ -60,6 +62,13 @@ def read_one(data: ConfigDict, split: str) -> tuple[SplitFiles, Annotations]:
     for line in filter(None, (*content.said, as_text(skipped))):
         print(f"{split}: {line}", file=sys.stderr)
     return files, annotations
+
+
+def write_coco(read: dict[str, tuple[SplitFiles, Annotations]], output: Path) -> None:
+    """annotations/SPLIT.json; says where the pictures of each are."""
+    for split, (files, annotations) in read.items():
+        write_json(output / "annotations" / f"{split}.json", ground_truth(annotations, files.skeleton))
+        print(f"{split}: pictures are in {files.pictures}; {counted(annotations)}")
 
 
 def write_yolo(read: dict[str, tuple[SplitFiles, Annotations]], output: Path) -> None:

@@ -26,11 +26,11 @@ PEOPLE = (2, 0, 1, 3, 0, 0, 1, 2)  # two of the pictures of a micro-batch of two
 class SumModel(PoseModel):
     """Mean colour -> four numbers; its loss is a sum over people, divided by those of the whole batch."""
 
-    def __init__(self, rngs: nnx.Rngs):
-        self.layer = nnx.Linear(3, 4, rngs=rngs)
+    def __init__(self, rngs: nnx.Rngs, width: int = 8):
+        self.first, self.last = nnx.Linear(3, width, rngs=rngs), nnx.Linear(width, 4, rngs=rngs)
 
     def __call__(self, batch, train=False, key=None):
-        return self.layer(batch.image.astype(jnp.float32).mean((1, 2)) / 255)
+        return self.last(self.first(batch.image.astype(jnp.float32).mean((1, 2)) / 255))
 
     def loss(self, outputs, batch):
         people = batch.is_person.sum() if batch.whole is None else batch.whole.people
