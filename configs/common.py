@@ -103,6 +103,8 @@ def get_config() -> ConfigDict:
         dict(
             every=5000,  # steps; 0 = never during training
             max_pictures=0,  # 0 = all
+            # all | with_person: only pictures with somebody on them, as in SimplePose V2's published numbers
+            image_filter="all",
             batch_size=1,  # per device
             canvas="ladder",  # ladder (fast) | exact (released protocol; for QueryPose the next multiple of 32 pixels)
             num_drawn=8,  # pictures with poses drawn per evaluation

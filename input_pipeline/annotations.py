@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,8 @@ class Annotations:
     """bool [O]"""
     is_degenerate: np.ndarray
     """bool [O], polygons were drawn and none has three points; False where a data set does not judge by polygons."""
+    is_segmented: np.ndarray
+    """bool [O], the file has a segmentation, which the record keeps."""
     category_id: np.ndarray
     """int32 [O], as in the file."""
     label: np.ndarray
@@ -82,7 +85,17 @@ def objects_at(annotations: Annotations, objects: np.ndarray) -> People:
     """Some objects (int [T]) as a recipe takes them."""
     x, y, w, h = annotations.bbox[objects].T
     area = np.where(annotations.has_area[objects], annotations.area[objects], np.nan)
-    return People(np.stack([x, y, x + w, y + h], -1), annotations.keypoints[objects], area)
+    return People(np.stack([x, y, x + w, y + h], -1), annotations.keypoints[objects], area, objects)
+
+
+def facts_of_picture(annotations: Annotations, row: int) -> list[dict[str, Any]]:
+    """iscrowd, num_keypoints and, where the file has one, area of each object of a picture, as in the file."""
+    o = objects_of(annotations, row)
+    columns = (annotations.is_crowd[o], annotations.num_keypoints[o], annotations.area[o], annotations.has_area[o])
+    return [
+        {"iscrowd": is_crowd, "num_keypoints": count, **({"area": area} if has_area else {})}
+        for is_crowd, count, area, has_area in zip(*(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def labelled_centres(annotations: Annotations, chosen: np.ndarray) -> np.ndarray:

@@ -90,14 +90,14 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
 
 
 def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -> list[PlannedBatch]:
-    """Every picture once (or the first eval.max_pictures), batches of one canvas each, completed with fillers."""
+    """The pictures of `evaluated_rows` once, batches of one canvas each, completed with fillers."""
     data, evaluation = config.data, config.eval
-    rows = np.arange(annotations.num_pictures)[: evaluation.max_pictures or None]
+    rows = evaluated_rows(annotations, config)
     recipe = get_recipe(data.recipe)
     geometry, is_target = recipe.rest_geometry(annotations.size[rows], data), recipe.is_target(annotations, data)
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
     choose = functools.partial(
-        choose_canvas, canvases=data.canvases, step=recipe.canvas_step, exact=evaluation.canvas == "exact"
+        choose_canvas, canvases=recipe.canvases(data), step=recipe.canvas_step, exact=evaluation.canvas == "exact"
     )
     canvases = np.array([choose(h, w) for h, w in geometry.final.tolist()]).reshape(-1, 2)
     size = evaluation.batch_size * shards
@@ -107,6 +107,15 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
         members = np.pad(members, (0, -len(members) % size), constant_values=FILLER)
         batches += [PlannedBatch(samples, part, tuple(canvas.tolist()), None) for part in members.reshape(-1, size)]
     return batches
+
+
+def evaluated_rows(annotations: Annotations, config: ConfigDict) -> np.ndarray:
+    """int64, ascending: all pictures, or with eval.image_filter="with_person" those with somebody or a crowd on them;
+    of these the first eval.max_pictures."""
+    rows = np.arange(annotations.num_pictures)
+    if config.eval.image_filter == "with_person":
+        rows = rows[np.diff(annotations.start) > 0]
+    return rows[: config.eval.max_pictures or None]
 
 
 def usable_rows(annotations: Annotations, recipe: Recipe, is_target: np.ndarray, keep_empty: bool) -> np.ndarray:
@@ -127,6 +136,13 @@ def training_amounts(data: ConfigDict, annotations: Annotations) -> tuple[int, i
     recipe = get_recipe(data.recipe)
     is_target = recipe.is_target(annotations, data)
     return len(usable_rows(annotations, recipe, is_target, data.keep_empty)), int(is_target.sum())
+
+
+def about_masks(data: ConfigDict, annotations: Annotations) -> str:
+    """A line where losses would leave out some people and no segmentation says where they are; else ""."""
+    if get_recipe(data.recipe).loss_mask is None or annotations.is_segmented.any():
+        return ""
+    return "the annotations have no segmentations: losses count everywhere, also on people who are not trained on"
 
 
 def stream_rows(usable: np.ndarray, seed: int, first: int, count: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from input_pipeline.annotations import Annotations, select_pictures
+from input_pipeline.batching import about_masks
 from input_pipeline.categories import other_joint_names
 from input_pipeline.charts import bar_chart
 from input_pipeline.coco_file import Problem, find_problems, index_of_content
@@ -93,6 +94,8 @@ def look_at(config: ConfigDict, split: str, classes: Sequence[str] = ()) -> tupl
     findings += find_in_annotations(annotations, is_target, data.max_people, data.keep_empty)
     if may_skip(split):
         findings += [finding("paired by name", [line], "exchanged on mirrored pictures") for line in mirrored]
+        if line := about_masks(data, annotations):
+            findings.append(finding("no segmentations", [line], "draw them, or label everybody"))
     opened = annotations
     if files is not None:
         facts = inspect_pictures(annotations, files.pictures, data.workers)

@@ -9,7 +9,7 @@ Every picture is decoded once here, so that a broken one is found before trainin
 split leaves it out and counts it, the other splits are refused (see skipping.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
         split: str,
         workers: int = 8,
         skipped: Sequence[Skipped] = (),
+        segments: Mapping[int, bytes] | None = None,
         **kwargs,
     ):
         """
@@ -59,8 +60,9 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
             split: name of the split.
             workers: threads that read and verify pictures.
             skipped: what was left out of the annotations.
+            segments: run-length codes of annotations, by their ids.
         """
-        self.skipped = list(skipped)
+        self.skipped, self.segments = list(skipped), segments
         self.annotations, self.pictures, self.split, self.workers = annotations, pictures, split, workers
         super().__init__(**kwargs)
 
@@ -82,7 +84,7 @@ class CocoKeypoints(tfds.core.GeneratorBasedBuilder):
                     progress.update()
                     if isinstance(picture, bytes):
                         kept.append(row)
-                        yield row, schema.example(self.annotations, row, picture)
+                        yield row, schema.example(self.annotations, row, picture, self.segments)
                     elif may_skip(self.split):
                         lost.append(Skipped(OTHER_SIZE if isinstance(picture, SizeError) else UNREADABLE, str(picture)))
                         refuse_too_much(lost, len(rows), "pictures")

@@ -12,6 +12,7 @@ import numpy as np
 from input_pipeline.annotations import Annotations
 from input_pipeline.categories import check_categories, is_of, join_categories, joint_order_problem
 from input_pipeline.picture_names import is_inside, settle_names
+from input_pipeline.segments import is_segmentation
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import LARGEST_PICTURE
 from querypose_jax.recipes.recipe import AREA_OF_BOX
@@ -245,6 +246,7 @@ def index_of_content(
         has_area=np.array([entry.get("has_area", True) for entry in objects], bool),
         is_crowd=crowd,
         is_degenerate=degenerate,
+        is_segmented=np.array([is_segmentation(entry.get("segmentation")) for entry in objects], bool),
         category_id=column("category_id", np.int32),
         label=np.array([label_of[entry["category_id"]] for entry in objects], np.int32),
         keypoints=column("keypoints", np.float64, (skeleton.num_keypoints, 3)),

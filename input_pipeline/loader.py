@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from input_pipeline import coco, crowdpose, custom, synthetic
 from input_pipeline.annotations import (
     Annotations,
+    facts_of_picture,
     fingerprint,
     ground_truth,
     pictures_with_largest_people,
@@ -33,10 +34,11 @@ from input_pipeline.annotations import (
 )  # fmt: skip
 from input_pipeline.batching import FILLER, PlannedBatch, TrainPlan, plan_evaluation, training_amounts
 from input_pipeline.coco_file import find_problems
-from input_pipeline.prepare import open_prepared, prepare
+from input_pipeline.prepare import PICTURE, SEGMENTS, open_prepared, prepare
+from input_pipeline.segments import decode_segment, encode_segments
 from input_pipeline.skipping import Skipped, load_skipped, may_skip
 from input_pipeline.split_files import SplitFiles, check_split, data_key, read_content, usable_split
-from input_pipeline.targets import make_batch
+from input_pipeline.targets import Pixels, empty_pixels, make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import read_picture
 from querypose_jax.recipes import get_recipe
@@ -67,6 +69,8 @@ class Split:
     """Row -> the bytes of its picture file."""
     is_labelled: bool = True
     """False where there is nothing to score predictions with."""
+    read_segments: Callable[[int], Sequence[bytes]] = lambda row: ()
+    """Row -> the run-length code of each of its objects."""
     skipped: tuple[Skipped, ...] = ()
     """What was left out of a training split when it was prepared."""
 
@@ -110,7 +114,15 @@ def open_split(config: ConfigDict, split: str, classes: Sequence[str] = ()) -> S
     prepare(folder, make_builder)
     prepared, read = open_prepared(folder)
     annotations, rows = used_part(config, split, prepared, classes)
-    return Split(folder.name, annotations, skeleton, lambda row: read(rows[row]), is_labelled, load_skipped(folder))
+    return Split(
+        folder.name,
+        annotations,
+        skeleton,
+        read=lambda row: read(rows[row], PICTURE)[0],
+        is_labelled=is_labelled,
+        read_segments=lambda row: read(rows[row], SEGMENTS),
+        skipped=load_skipped(folder),
+    )
 
 
 def used_part(
@@ -176,6 +188,7 @@ def _file_source(files: SplitFiles, workers: int) -> Source:
             split=files.split,
             workers=workers,
             skipped=skipped,
+            segments=encode_segments(content.lists),
             data_dir=folder,
         )
 
@@ -208,9 +221,9 @@ def train_batches(
     length = share.stop - share.start
     steps = itertools.count(start_step)
     first, last = start_step * length, np.iinfo(np.int64).max if stop_step is None else stop_step * length
-    images = _start(_images(config, split, plan, share, first, last))
-    for step, image in zip(steps, images, strict=False):
-        yield _finish(config, split, plan(step), share, image)
+    pixels = _start(_pixels(config, split, plan, share, first, last, is_training=True))
+    for step, filled in zip(steps, pixels, strict=False):
+        yield _finish(config, split, plan(step), share, filled)
 
 
 def eval_batches(
@@ -223,9 +236,9 @@ def eval_batches(
     batches = plan_evaluation(split.annotations, config, shards)
     share = _share(config.eval.batch_size * shards, shards, process_index, process_count)
     last = len(batches) * (share.stop - share.start)
-    images = _start(_images(config, split, batches.__getitem__, share, 0, last))
-    for planned, image in zip(batches, images, strict=True):
-        yield _finish(config, split, planned, share, image)
+    pixels = _start(_pixels(config, split, batches.__getitem__, share, 0, last, is_training=False))
+    for planned, filled in zip(batches, pixels, strict=True):
+        yield _finish(config, split, planned, share, filled)
 
 
 def _share(batch_size: int, shards: int, process_index: int, process_count: int) -> slice:
@@ -236,40 +249,47 @@ def _share(batch_size: int, shards: int, process_index: int, process_count: int)
     return slice(process_index * length, (process_index + 1) * length)
 
 
-def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, image: np.ndarray) -> Batch:
+def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, pixels: Pixels) -> Batch:
     return make_batch(
         split.annotations,
         get_recipe(config.data.recipe),
         *planned.samples,
         planned.members[share],
-        image,
+        pixels,
         config.data.max_people,
         planned.budget,
     )
 
 
-def _start(images: Generator[np.ndarray, None, None]) -> Generator[np.ndarray, None, None]:
-    _running.add(images)
-    return images
+def _start(pixels: Generator[Pixels, None, None]) -> Generator[Pixels, None, None]:
+    _running.add(pixels)
+    return pixels
 
 
 @atexit.register
 def _stop_all() -> None:
     """Threads of tf.data that still want the interpreter while it shuts down would wait for ever, and it for them."""
-    for images in list(_running):
-        images.close()
+    for pixels in list(_running):
+        pixels.close()
 
 
-def _images(
-    config: ConfigDict, split: Split, plan: Callable[[int], PlannedBatch], share: slice, first: int, last: int
-) -> Generator[np.ndarray, None, None]:
-    """Pixels uint8 [B, H, W, 3] of the share of consecutive steps; positions first..last count single pictures.
+def _pixels(
+    config: ConfigDict,
+    split: Split,
+    plan: Callable[[int], PlannedBatch],
+    share: slice,
+    first: int,
+    last: int,
+    is_training: bool,
+) -> Generator[Pixels, None, None]:
+    """Pixels of the share of consecutive steps; positions first..last count single pictures.
 
     tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the
-    interpreter), which write into the batch's array. Passing pixels through tensors would copy them three times more.
+    interpreter), which write into the batch's arrays. Passing pixels through tensors would copy them three times more.
     """
     length, recipe = share.stop - share.start, get_recipe(config.data.recipe)
-    arrays: dict[int, np.ndarray] = {}
+    has_masks = is_training and recipe.loss_mask is not None
+    waiting: dict[int, Pixels] = {}
     lock = threading.Lock()
     failures: list[Exception] = []
 
@@ -278,9 +298,9 @@ def _images(
         try:
             planned = plan(step)
             with lock:
-                if step not in arrays:
-                    arrays[step] = np.zeros((length, *planned.canvas, 3), np.uint8)
-            load_picture(split, recipe, planned, share.start + i, arrays[step][i])
+                if step not in waiting:
+                    waiting[step] = empty_pixels(length, planned.canvas, has_masks)
+            load_picture(split, recipe, planned, share.start + i, waiting[step], i)
         except Exception as error:
             failures.append(error)
             raise
@@ -296,20 +316,29 @@ def _images(
     try:
         for done in loaded.as_numpy_iterator():
             with lock:
-                array = arrays.pop(int(done[0]) // length)
-            yield array
+                pixels = waiting.pop(int(done[0]) // length)
+            yield pixels
     except Exception:
         if failures:
             raise failures[0] from None  # the picture's own error, not tensorflow's account of it
         raise
 
 
-def load_picture(split: Split, recipe: Recipe, planned: PlannedBatch, position: int, canvas: np.ndarray) -> None:
-    """Writes one member of a batch to the top left of its canvas, uint8 [H, W, 3] of zeros; a filler writes nothing."""
+def load_picture(
+    split: Split, recipe: Recipe, planned: PlannedBatch, position: int, pixels: Pixels, place: int
+) -> None:
+    """Writes one member of a batch into a place of empty pixels; a filler writes nothing."""
     member = planned.members[position]
     if member == FILLER:
         return
     rows, geometry, _ = planned.samples
     row = rows[member]
     picture = read_picture(split.read(row), name=str(split.annotations.file_name[row]))
-    lay_on(canvas, recipe.transform_picture(picture, geometry.at(member)))
+    lay_on(pixels.image[place], recipe.transform_picture(picture, geometry.at(member)))
+    if pixels.loss_mask is not None:
+
+        def segments() -> list[np.ndarray]:
+            return [decode_segment(code, *split.annotations.size[row].tolist()) for code in split.read_segments(row)]
+
+        facts = facts_of_picture(split.annotations, row)
+        pixels.loss_mask[place] = recipe.loss_mask(facts, segments, geometry.at(member))

@@ -8,7 +8,7 @@ import fcntl
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from input_pipeline import skipping
 from input_pipeline.annotations import Annotations, load_annotations, save_annotations
 
 INDEX_FILE = "annotations.npz"
+PICTURE, SEGMENTS = "image", "objects/segment"  # features of a record, see schema.py
 
 
 def prepare(folder: Path, make_builder: Callable[[Path], tfds.core.GeneratorBasedBuilder]) -> None:
@@ -53,8 +54,8 @@ def prepare(folder: Path, make_builder: Callable[[Path], tfds.core.GeneratorBase
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def open_prepared(folder: Path) -> tuple[Annotations, Callable[[int], bytes]]:
-    """The index of a prepared folder, and a thread-safe function that reads the picture file of a row.
+def open_prepared(folder: Path) -> tuple[Annotations, Callable[[int, str], Sequence[bytes]]]:
+    """The index of a prepared folder, and a thread-safe function that reads one of PICTURE and SEGMENTS of a row.
 
     The function takes the bytes out of the record itself: decoding all features as TFDS does costs ten times as much.
     """
@@ -63,8 +64,8 @@ def open_prepared(folder: Path) -> tuple[Annotations, Callable[[int], bytes]]:
     [split] = builder.info.splits
     records = builder.as_data_source(split).data_source
 
-    def read(row: int) -> bytes:
-        return tf.train.Example.FromString(records[int(row)]).features.feature["image"].bytes_list.value[0]
+    def read(row: int, feature: str) -> Sequence[bytes]:
+        return tf.train.Example.FromString(records[int(row)]).features.feature[feature].bytes_list.value
 
     return load_annotations(folder / INDEX_FILE), read
 

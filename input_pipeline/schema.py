@@ -1,13 +1,16 @@
 """One feature schema for all data sets: what a record holds, and how it comes from a row of the annotation index."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline.annotations import Annotations, objects_of
+from input_pipeline.segments import NONE
 
 # Part of the name of every prepared folder. To be raised with any change of what is read from annotation files, kept
 # in records or in the index beside them: folders of an older version are then prepared anew.
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 
 def features(num_keypoints: int) -> tfds.features.FeaturesDict:
@@ -20,6 +23,7 @@ def features(num_keypoints: int) -> tfds.features.FeaturesDict:
             "is_crowd": np.bool_,
             "has_area": np.bool_,
             "is_degenerate": np.bool_,
+            "segment": tfds.features.Text(doc="run-length code, empty without segmentation"),
             "label": np.int32,
             "category_id": np.int32,
             "keypoints": tfds.features.Tensor(
@@ -41,9 +45,10 @@ def features(num_keypoints: int) -> tfds.features.FeaturesDict:
     )
 
 
-def example(annotations: Annotations, row: int, picture: bytes) -> dict:
-    """The record of one picture; `picture` holds its file."""
+def example(annotations: Annotations, row: int, picture: bytes, segments: Mapping[int, bytes] | None = None) -> dict:
+    """The record of one picture; `picture` holds its file, `segments` the codes of annotations by their ids."""
     o = objects_of(annotations, row)
+    codes = segments or {}
     objects = {
         "id": annotations.object_id[o],
         "bbox": annotations.bbox[o],
@@ -51,6 +56,7 @@ def example(annotations: Annotations, row: int, picture: bytes) -> dict:
         "is_crowd": annotations.is_crowd[o],
         "has_area": annotations.has_area[o],
         "is_degenerate": annotations.is_degenerate[o],
+        "segment": [codes.get(number, NONE) for number in annotations.object_id[o].tolist()],
         "label": annotations.label[o],
         "category_id": annotations.category_id[o],
         "keypoints": annotations.keypoints[o],

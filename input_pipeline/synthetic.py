@@ -91,6 +91,7 @@ def index_of(drawings: list[people.Drawing], first_id: int = 0) -> Annotations:
         is_crowd=np.zeros(len(boxes), bool),
         has_area=np.ones(len(boxes), bool),
         is_degenerate=np.zeros(len(boxes), bool),
+        is_segmented=np.zeros(len(boxes), bool),
         category_id=np.ones(len(boxes), np.int32),
         label=np.zeros(len(boxes), np.int32),
         keypoints=keypoints,

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from input_pipeline.annotations import Annotations, objects_at
-from querypose_jax.recipes.recipe import Recipe
+from querypose_jax.recipes.recipe import MASK_STRIDE, Recipe
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Batch, PeopleBudget
 
@@ -32,6 +32,22 @@ class Targets(NamedTuple):
     def people(self) -> np.ndarray:
         """int64 [S]"""
         return np.diff(self.start)
+
+
+class Pixels(NamedTuple):
+    """What the threads of the loader write of B pictures."""
+
+    image: np.ndarray
+    """uint8 [B, H, W, 3]"""
+    loss_mask: np.ndarray | None = None
+    """bool [B, H/4, W/4], cells where losses count; None: all."""
+
+
+def empty_pixels(count: int, canvas: tuple[int, int], has_masks: bool) -> Pixels:
+    """Black pictures whose losses count everywhere."""
+    height, width = canvas
+    mask = np.ones((count, height // MASK_STRIDE, width // MASK_STRIDE), bool) if has_masks else None
+    return Pixels(np.zeros((count, height, width, 3), np.uint8), mask)
 
 
 def make_targets(
@@ -90,7 +106,7 @@ def make_batch(
     geometry: Any,
     targets: Targets,
     members: np.ndarray,
-    image: np.ndarray,
+    pixels: Pixels,
     max_people: int,
     budget: PeopleBudget | None,
 ) -> Batch:
@@ -100,7 +116,7 @@ def make_batch(
         recipe: of the geometry.
         rows, geometry, targets: of S samples.
         members: int64 [B], samples of this batch; negative ones are fillers (no picture, valid everywhere).
-        image: uint8 [B, H, W, 3].
+        pixels: of the batch.
     """
     size, num_keypoints = len(members), targets.keypoints.shape[1]
     is_filler = members < 0
@@ -116,12 +132,12 @@ def make_batch(
         area[i, :count], label[i, :count] = targets.area[own], targets.label[own]
         if scale is not None:
             scale[i, :count] = targets.scale[own]
-    canvas = np.array(image.shape[1:3], np.int32)
+    canvas = np.array(pixels.image.shape[1:3], np.int32)
     identity = np.eye(2, 3, dtype=np.float32)
     own_geometry = geometry.at(members)
     fill = is_filler[:, None]
     return Batch(
-        image=image,
+        image=pixels.image,
         valid_size=np.where(fill, canvas, own_geometry.final),
         orig_size=np.where(fill, canvas, own_geometry.original),
         image_id=np.where(is_filler, FILLER_ID, annotations.image_id[rows[members]]).astype(np.int32),
@@ -131,6 +147,7 @@ def make_batch(
         area=area,
         label=label,
         is_person=np.arange(max_people) < people[:, None],
+        loss_mask=pixels.loss_mask,
         person_scale=scale,
         budget=budget,
     )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from querypose_jax.inference.draw import draw_poses
     from querypose_jax.inference.export import export_model
     from querypose_jax.inference.figures import draw_attention, draw_stages, explain_picture
+    from querypose_jax.inference.joint_figures import draw_heatmap, draw_joining, draw_offsets
     from querypose_jax.inference.prediction import Prediction
     from querypose_jax.inference.predictor import Predictor
     from querypose_jax.pictures import PictureError
@@ -26,6 +27,9 @@ _HOMES = {
     "draw_attention": "inference.figures",
     "draw_stages": "inference.figures",
     "explain_picture": "inference.figures",
+    "draw_heatmap": "inference.joint_figures",
+    "draw_joining": "inference.joint_figures",
+    "draw_offsets": "inference.joint_figures",
     "Prediction": "inference.prediction",
     "Predictor": "inference.predictor",
     "PictureError": "pictures",
@@ -48,6 +52,9 @@ __all__ = [
     "Skeleton",
     "UserError",
     "draw_attention",
+    "draw_heatmap",
+    "draw_joining",
+    "draw_offsets",
     "draw_poses",
     "draw_stages",
     "explain_picture",

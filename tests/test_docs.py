@@ -93,6 +93,13 @@ RUN_BY = {
     "python -m tests.toy.run --mode=predict --workdir=runs/toy --input=docs/pictures/people.jpg --output=poses "
     "--threshold=0":
         "tests/toy/test_family.py::test_it_predicts_and_an_exported_program_gives_the_same_poses",
+    "python -m querypose_jax.weights --source=centernet --input=multi_pose_hg_3x.pth "
+    "--config=configs/simplepose/coco_hourglass104.py --output=weights/hg104":
+        "tests/weights/test_simplepose_files.py::"
+        "test_centernets_file_starts_the_hourglass_and_the_heads_stay_random",
+    "python launch.py --config=configs/simplepose/coco_hourglass104.py --workdir=runs/simplepose_coco "
+    "--config.data.root=/path/to/coco --config.init_from=weights/hg104": "needs COCO and CenterNet's weights",
+    "python launch.py --mode=eval --workdir=runs/simplepose_coco --config.eval.image_filter=with_person": "needs COCO",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=querypose_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
 }  # fmt: skip

@@ -31,7 +31,8 @@ def deformable_attention(
             bottom right one, so cell (i, j) has its centre at ((j + 0.5) / width, (i + 0.5) / height). Any finite
             number is fine: cells off the map count as zero.
         weights: of the samples, at least float32; whatever they sum up to.
-        path: "auto" chooses by platform, "gather" is the same program everywhere.
+        path: "auto" chooses by platform, "gather" is the same program everywhere, "triton" is the CUDA kernel where
+            there is CUDA and "auto" elsewhere. Every path computes the same numbers.
 
     Returns:
         The sums, head after head, in the type of the values, accumulated in at least float32. The derivative of a
@@ -39,13 +40,22 @@ def deformable_attention(
     """
     shapes = tuple((height, width) for height, width in shapes)
     gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
-    choose: dict[str, Callable[..., Array]] = {"auto": by_platform, "gather": gather}
+    choose: dict[str, Callable[..., Array]] = {"auto": by_platform, "gather": gather, "triton": kernel_on_cuda}
     return choose[path](values, locations, weights, shapes=shapes)
 
 
 def by_platform(values, locations, weights, shapes) -> Array:
-    """Gathers everywhere, of few queries at a time on CPUs."""
+    """Gathers everywhere, of few queries at a time on CPUs; on CUDA too, until the kernel is measured faster."""
     few, many = (
         partial(deformable_attention_gather, shapes=shapes, at_a_time=number) for number in (AT_A_TIME_CPU, AT_A_TIME)
     )
     return jax.lax.platform_dependent(values, locations, weights, cpu=few, default=many)
+
+
+def kernel_on_cuda(values, locations, weights, shapes) -> Array:
+    """The CUDA kernel, where a program is compiled for CUDA."""
+    # Imported when asked for: Pallas takes long to import, and its Triton lowering may leave jax.
+    from kernels.deformable_attention.triton import deformable_attention_triton
+
+    kernel, auto = (partial(path, shapes=shapes) for path in (deformable_attention_triton, by_platform))
+    return jax.lax.platform_dependent(values, locations, weights, cuda=kernel, default=auto)

@@ -4,12 +4,13 @@ Forward, one program pools one row of cells of one box: channels are contiguous,
 wide, and the 16 loads are independent of each other. Which positions it reads, and with which weights, is worked out
 before in plain jax.numpy (`row_taps`); levels are separate arrays, so that nothing is copied. Backward, one program
 adds the gradient of one cell to float32 maps, with atomics; taps on the same position are merged before, in small boxes
-16 to 4.
+16 to 4. `kernels.determinism` says how to do without atomics, whose order changes from run to run.
 
 Not measured on a GPU yet: the default on CUDA is the gather path. docs/benchmarks.md says why this route was taken
 and where it goes when Pallas loses its Triton lowering; this file is all that will change.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -20,10 +21,13 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 from jaxtyping import Array, Float, Int
 
+from kernels.determinism import wants_determinism
+from kernels.relaxed_additions import relax_additions
 from kernels.roi_align.sampling import TAPS, BoxSamples, axis_taps, box_samples, merge_taps
 
-MOST_CHANNELS = 256  # of a program; 16 cells x 256 channels are 32 float32 sums in each of its threads
-PARAMS = plgpu.CompilerParams(num_warps=4, num_stages=1)
+relax_additions()
+
+MOST_CHANNELS = 256  # of a program; 16 cells x 256 channels are 32 float32 sums in each thread of 4 warps
 
 
 class RowTaps(NamedTuple):
@@ -48,7 +52,12 @@ class Layout(NamedTuple):
     """P, height, width, channels of each level."""
     dtype: jnp.dtype
     cells: int
+    warps: int
     interpret: bool
+
+    @property
+    def params(self) -> plgpu.CompilerParams:
+        return plgpu.CompilerParams(num_warps=self.warps, num_stages=1)
 
 
 def row_taps(samples: BoxSamples, picture: Int[Array, " Q"], sizes: Sequence[tuple[int, int]]) -> RowTaps:
@@ -74,15 +83,17 @@ def roi_align_triton(
     strides: Sequence[int],
     cells: int,
     interpret: bool = False,
+    warps: int = 4,
 ) -> Float[Array, "Q cells cells C"]:
     """See `kernels.roi_align.roi_align`. Positions are 32-bit: all pictures of a level hold less than 2^31 numbers.
 
     Args:
         interpret: run the kernel as plain JAX, on any platform and slowly: for tests.
+        warps: of each program.
     """
     sizes = [level.shape[1:3] for level in pyramid]
     samples = box_samples(jax.lax.stop_gradient(boxes), sizes, strides, cells)
-    layout = Layout(tuple(level.shape for level in pyramid), pyramid[0].dtype, cells, interpret)
+    layout = Layout(tuple(level.shape for level in pyramid), pyramid[0].dtype, cells, warps, interpret)
     maps = tuple(level.reshape(-1, level.shape[-1]) for level in pyramid)
     return pool(maps, row_taps(samples, picture, sizes), layout)
 
@@ -96,7 +107,7 @@ def pool(maps: tuple[Float[Array, "_ C"], ...], taps: RowTaps, layout: Layout) -
         partial(pool_kernel, block=block),
         out_shape=jax.ShapeDtypeStruct((boxes, layout.cells, layout.cells, channels), layout.dtype),
         grid=(channels // block, layout.cells, boxes),
-        compiler_params=PARAMS,
+        compiler_params=layout.params,
         interpret=layout.interpret,
         name="roi_align",
     )(*taps, *maps)
@@ -109,6 +120,8 @@ def pool_forward(maps, taps: RowTaps, layout: Layout) -> tuple[Array, RowTaps]:
 
 def pool_backward(layout: Layout, taps: RowTaps, cotangent: Float[Array, "Q cells cells C"]) -> tuple:
     """Gradients of the maps, added up in at least float32; the tables have none."""
+    if wants_determinism():
+        return scatter_backward(layout, taps, cotangent), None
     channels = cotangent.shape[-1]
     block = channel_block(channels)
     dtype = jnp.promote_types(layout.dtype, jnp.float32)
@@ -119,11 +132,28 @@ def pool_backward(layout: Layout, taps: RowTaps, cotangent: Float[Array, "Q cell
         out_shape=[jax.ShapeDtypeStruct(zero.shape, dtype) for zero in zeros],
         grid=(channels // block, layout.cells**2, len(taps.level)),
         input_output_aliases={inputs + level: level for level in range(len(zeros))},
-        compiler_params=PARAMS,
+        compiler_params=layout.params,
         interpret=layout.interpret,
         name="roi_align_backward",
     )(*taps, cotangent, *zeros)
     return tuple(gradient.astype(layout.dtype) for gradient in gradients), None
+
+
+def scatter_backward(
+    layout: Layout, taps: RowTaps, cotangent: Float[Array, "Q cells cells C"]
+) -> tuple[Float[Array, "_ C"], ...]:
+    """The same through XLA's scatter, which XLA makes deterministic where it is asked to."""
+    dtype = jnp.promote_types(layout.dtype, jnp.float32)
+    sizes = [pictures * height * width for pictures, height, width, _ in layout.shapes]
+    ends = list(itertools.accumulate(sizes))
+    first = jnp.array([0, *ends[:-1]])[taps.level][:, None, None]
+    gradient = jnp.zeros((ends[-1], cotangent.shape[-1]), dtype)
+    for row_tap, column_tap in itertools.product(range(TAPS), repeat=2):
+        column, weight = (table[:, column_tap, None, : layout.cells] for table in (taps.column, taps.column_weight))
+        weight = (taps.row_weight[:, :, row_tap, None] * weight).astype(dtype)
+        place = first + taps.row[:, :, row_tap, None] + column
+        gradient = gradient.at[place].add(cotangent.astype(dtype) * weight[..., None])
+    return tuple(level.astype(layout.dtype) for level in jnp.split(gradient, ends[:-1]))
 
 
 def channel_block(channels: int) -> int:
@@ -174,4 +204,4 @@ def scatter_kernel(level_ref, row_ref, row_weight_ref, column_ref, column_weight
 
                     @pl.when(weight != 0)
                     def _(position=position, weight=weight):
-                        plgpu.atomic_add(gradient, (position, channels), value * weight.astype(value.dtype))
+                        jax.ref.addupdate(gradient, (position, channels), value * weight.astype(value.dtype))

@@ -20,10 +20,10 @@ from querypose_jax.bench.options import Options
 from querypose_jax.bench.peers.querypose import FILES, use_kernel_of_torchvision
 from querypose_jax.bench.peers.torch_peer import TorchPeer, peer_code, why_no_peer
 from querypose_jax.bench.timing import Times, ratio, table, take_turns
+from querypose_jax.bench.workload import copy_speed
 
 CASES = {"7x7, P2..P5": (7, PYRAMID_STRIDES), "14x14, P2": (14, PYRAMID_STRIDES[:1])}
 QUERIES, CHANNELS = 100, 256  # of a QueryPose
-COPIED = 2**27  # bytes copied to measure memory
 
 
 def run(config: ConfigDict, options: Options) -> str:
@@ -36,26 +36,29 @@ def run(config: ConfigDict, options: Options) -> str:
         for path in paths:
             candidates |= ours(path, pyramid, boxes, picture, strides, cells)
         candidates |= theirs(pyramid, boxes, picture, strides, cells)
-        floor = floor_seconds(pyramid, boxes, cells)
+        once = floor_bytes(pyramid, boxes, cells) / copy_speed()
+        floor = {"forward": once, "forward + backward": 2 * once}
         rows += as_rows(case, take_turns(candidates, options.rounds), floor)
     head = ["case", "what", "floor ms", "median ms", "of floor", "of peer"]
     count = f"{options.pictures} x {options.canvas[0]} x {options.canvas[1]}, {QUERIES} boxes each"
     return f"{jax.devices()[0].device_kind}, {config.model.dtype}, {count}\n\n{table(head, rows)}"
 
 
-def workload(config: ConfigDict, options: Options, strides) -> tuple[list, jax.Array, jax.Array]:
-    """Random features, and boxes of all sizes on the picture."""
+def workload(
+    config: ConfigDict, options: Options, strides, queries: int = QUERIES
+) -> tuple[list, jax.Array, jax.Array]:
+    """Random features, and so many boxes of all sizes on each picture."""
     rng = np.random.default_rng(0)
     height, width = options.canvas
     pyramid = [
         jnp.asarray(rng.standard_normal((options.pictures, height // s, width // s, CHANNELS)), config.model.dtype)
         for s in strides
     ]
-    count = options.pictures * QUERIES
+    count = options.pictures * queries
     corner = rng.uniform(0, 0.7, (count, 2)) * (width, height)
     size = np.exp(rng.uniform(np.log(16), np.log(500), (count, 2)))
     boxes = jnp.asarray(np.concatenate([corner, corner + size], -1), jnp.float32)
-    return pyramid, boxes, jnp.repeat(jnp.arange(options.pictures), QUERIES)
+    return pyramid, boxes, jnp.repeat(jnp.arange(options.pictures), queries)
 
 
 def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
@@ -65,7 +68,8 @@ def ours(path, pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
         return roi_align(pyramid, boxes, picture, strides, cells, path)
 
     def backward(pyramid):
-        return jax.grad(lambda p: jnp.square(forward(p).astype(jnp.float32)).sum())(pyramid)
+        pooled, pull = jax.vjp(forward, pyramid)
+        return pull(pooled)
 
     compiled = {f"{path} forward": jax.jit(forward), f"{path} forward + backward": jax.jit(backward)}
     return {name: lambda f=f: jax.block_until_ready(f(pyramid)) for name, f in compiled.items()}
@@ -90,29 +94,28 @@ def theirs(pyramid, boxes, picture, strides, cells) -> dict[str, Callable]:
             return head.roi_align(levels[0], rois.to(kind), owner, 1 / strides[0], cells)
         return head.roi_align_fpn(levels, rois.to(kind), owner, strides, cells)
 
-    def forward() -> None:
+    def forward(calls: int = 1) -> None:
         with torch.inference_mode():
-            pool(levels)
+            for _ in range(calls):
+                pool(levels)
         peer.wait()
 
-    def backward() -> None:
-        leaves = [level.detach().requires_grad_() for level in levels]
-        pool(leaves).float().square().sum().backward()
+    def backward(calls: int = 1) -> None:
+        for _ in range(calls):
+            leaves = [level.detach().requires_grad_() for level in levels]
+            pooled = pool(leaves)
+            pooled.backward(pooled.detach())
         peer.wait()
 
     return {"peer forward": forward, "peer forward + backward": backward}
 
 
-def floor_seconds(pyramid: list, boxes: jax.Array, cells: int) -> dict[str, float]:
-    """Bytes of the pooled features (written once) and as many of the map (read once), at the speed of a copy."""
+def floor_bytes(pyramid: list, boxes: jax.Array, cells: int) -> int:
+    """Of the pooled features (written once) and as many of the map (read once); with the backward pass twice that."""
     channels, size = pyramid[0].shape[-1], pyramid[0].dtype.itemsize
     pooled = boxes.shape[0] * cells * cells * channels * size
     maps = sum(level.size * size for level in pyramid)
-    block = jnp.zeros(COPIED // 4, jnp.float32)
-    copy = jax.jit(lambda x: x + 1)
-    speed = 2 * COPIED / take_turns({"copy": lambda: copy(block).block_until_ready()}, 5)["copy"].median
-    once = (pooled + min(maps, 16 * pooled)) / speed
-    return {"forward": once, "forward + backward": 2 * once}
+    return pooled + min(maps, 16 * pooled)
 
 
 def as_rows(case: str, times: dict[str, Times], floor: dict[str, float]) -> list[list[str]]:

@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from querypose_jax.bench.timing import take_turns
 from querypose_jax.budget import choose_budget
 from querypose_jax.structures import Batch
 
+COPIED = 2**27  # bytes copied to measure memory
 PEAK = "one large matrix product"
 PEAK_SIDE = {"cpu": 2048, "gpu": 8192, "tpu": 8192}  # of the product that stands for the machine's peak
 
@@ -47,6 +49,13 @@ def drawn_batch(
         person_scale=np.sqrt((boxes[..., 2:] - boxes[..., :2]).prod(-1)).astype(np.float32),
         budget=choose_budget(counts, 1, people_ladder) if people_ladder else None,
     )
+
+
+def copy_speed() -> float:
+    """Bytes a second of a large copy, read and written ones counted."""
+    block = jnp.zeros(COPIED // 4, jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    return 2 * COPIED / take_turns({"copy": lambda: copy(block).block_until_ready()}, 5)["copy"].median
 
 
 def product_flops() -> float:

@@ -16,16 +16,17 @@ def results_folder(directory: Path, step: int) -> Path:
 
 
 def plain_evaluation(config: ConfigDict) -> ConfigDict:
-    """The configuration for evaluations during training: data.eval_split, not mirrored, so that steps compare."""
+    """The configuration for evaluations during training: data.eval_split, all of it, not mirrored: steps compare."""
     config = config.copy_and_resolve_references()
-    config.eval.update(split="", flip=False)
+    config.eval.update(split="", flip=False, image_filter="all")
     return config
 
 
 def evaluation_folder(config: ConfigDict, workdir: Path, step: int) -> Path:
-    """WORKDIR/eval/STEP, with a folder in it for another split and one for mirrored pictures."""
+    """WORKDIR/eval/STEP, with a folder in it for another split, one for some pictures only, one for mirrored ones."""
     split = "" if config.eval.split == config.data.eval_split else config.eval.split
-    return results_folder(workdir, step) / split / ("flip" if config.eval.flip else "")
+    pictures = "" if config.eval.image_filter == "all" else config.eval.image_filter
+    return results_folder(workdir, step) / split / pictures / ("flip" if config.eval.flip else "")
 
 
 def is_evaluated(directory: Path, step: int) -> bool:

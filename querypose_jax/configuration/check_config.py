@@ -30,6 +30,7 @@ ONE_OF = {
     "optimizer.name": ("adamw", "adam"),
     "optimizer.schedule": ("steps", "cosine"),
     "eval.canvas": ("ladder", "exact"),
+    "eval.image_filter": ("all", "with_person"),
     "mesh.parameters": ("replicated", "zero1", "fsdp"),
 }
 

@@ -41,7 +41,7 @@ def export_model(
     Args:
         predictor: the model with its weights and configuration.
         output: folder, made if needed; an earlier export in it is replaced.
-        canvases: (height, width), multiples of the recipe's step; None: those of the configuration.
+        canvases: (height, width), multiples of the recipe's step; None: those on which pictures are predicted.
         batch_sizes: how many pictures a program takes at once.
         platforms: jax's names: cpu, cuda, rocm, tpu.
         progress: shows a bar.
@@ -53,7 +53,7 @@ def export_model(
         UserError: a canvas, batch size or platform that cannot be.
     """
     data = predictor.config.data
-    chosen = [tuple(canvas) for canvas in (data.canvases if canvases is None else canvases)]
+    chosen = [tuple(canvas) for canvas in (predictor.recipe.canvases(data) if canvases is None else canvases)]
     _check(chosen, batch_sizes, platforms, predictor.recipe.canvas_step)
     folder = Path(output)
     (folder / exported.ABOUT).unlink(missing_ok=True)  # what it says is not true until the end
@@ -78,6 +78,9 @@ def export_model(
         recipe=data.recipe,
         short_side=data.eval_short_side,
         longest_side=data.longest_side,
+        resize=data.eval_resize,
+        length=data.eval_length,
+        multiple=data.eval_multiple,
         canvases=chosen,
         batch_sizes=sorted(batch_sizes),
         platforms=list(platforms),
@@ -90,38 +93,38 @@ def export_model(
 def export_program(
     predictor: Predictor, weights: dict[str, Any], count: int, canvas: tuple[int, int], platforms: Sequence[str]
 ) -> bytes:
-    """One serialised program: (weights, image, valid_size, orig_size) -> dict of poses, see `exported.Exported`."""
+    """One serialised program: (weights, image, valid_size, orig_size, inv_affine) -> dict of poses, which
+    `exported.Exported` calls."""
     graphdef, state = nnx.split(predictor.model)
     joints = len(predictor.skeleton.names)
 
-    def program(weights: Any, image: jax.Array, valid_size: jax.Array, orig_size: jax.Array) -> dict[str, jax.Array]:
+    def program(weights: Any, *picture: jax.Array) -> dict[str, jax.Array]:
         flat = nnx.to_flat_state(state)
         variables = [(path, variable.replace(weights[_name(path)])) for (path, variable) in flat]
         module: Any = nnx.merge(graphdef, nnx.from_flat_state(variables))
-        batch = picture_batch(image, valid_size, orig_size, joints)
-        poses = module.predict(batch)
+        poses = module.predict(picture_batch(*picture, num_keypoints=joints))
         return {name: getattr(poses, name) for name in FIELDS}
 
     shapes = (
         {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in weights.items()},
         jax.ShapeDtypeStruct((count, *canvas, 3), jnp.uint8),
         *[jax.ShapeDtypeStruct((count, 2), jnp.int32)] * 2,
+        jax.ShapeDtypeStruct((count, 2, 3), jnp.float32),
     )
     return bytes(export.export(jax.jit(program), platforms=tuple(platforms))(*shapes).serialize())
 
 
-def picture_batch(image: jax.Array, valid_size: jax.Array, orig_size: jax.Array, num_keypoints: int) -> Batch:
+def picture_batch(
+    image: jax.Array, valid_size: jax.Array, orig_size: jax.Array, inv_affine: jax.Array, *, num_keypoints: int
+) -> Batch:
     """A `Batch` of pictures without people from what an exported program is given (traced)."""
     count = image.shape[0]
-    scale = orig_size.astype(jnp.float32) / valid_size  # h, w
-    zero = jnp.zeros(count, jnp.float32)
-    rows = [jnp.stack([scale[:, 1], zero, zero], -1), jnp.stack([zero, scale[:, 0], zero], -1)]
     return Batch(
         image=image,
         valid_size=valid_size,
         orig_size=orig_size,
         image_id=jnp.arange(count, dtype=jnp.int32),
-        inv_affine=jnp.stack(rows, 1),
+        inv_affine=inv_affine,
         **empty_people(count, 1, num_keypoints),
     )
 

@@ -10,15 +10,30 @@ Pictures come as pixels; with Pillow: numpy.asarray(PIL.Image.open("photo.jpg").
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.export
 import numpy as np
 
 ABOUT, WEIGHTS = "about.json", "weights.npz"
-FORMAT = 1  # of the folder; changes when an older loader could not read it
+FORMAT = 2  # of the folder; changes when an older loader could not read it
 BITS = 22  # fixed point of the resizing weights, as in Pillow
+CUBIC_A = -0.75  # of the kernel with which the recipe "affine" resizes, as in OpenCV
+BORDER_COLOUR = (124, 116, 104)  # RGB with which it fills canvases
+
+
+class Place(NamedTuple):
+    """Where a picture lies on its canvas, network pixels."""
+
+    resized: tuple[int, int]
+    """h, w of the picture."""
+    corner: tuple[int, int]
+    """x, y of its top left."""
+    size: tuple[int, int]
+    """h, w of the picture with the borders that belong to it."""
+    inverse: np.ndarray
+    """float32 [2, 3]: network pixels [x, y, 1] to those of the picture."""
 
 
 class Exported:
@@ -63,7 +78,7 @@ class Exported:
         found: list[dict[str, np.ndarray]] = [{} for _ in pictures]
         by_canvas: dict[tuple[int, int], list[int]] = {}
         for i, picture in enumerate(pictures):
-            by_canvas.setdefault(self._canvas(*self._network_size(picture)), []).append(i)
+            by_canvas.setdefault(self._canvas(*self._place(picture).size), []).append(i)
         largest = max(self.about["batch_sizes"])
         for canvas, indices in by_canvas.items():
             for start in range(0, len(indices), largest):
@@ -78,11 +93,12 @@ class Exported:
         count = min(size for size in self.about["batch_sizes"] if size >= len(pictures))
         images = np.zeros((count, *canvas, 3), np.uint8)
         valid, orig = np.ones((2, count, 2), np.int32)
+        inverse = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
         for b, picture in enumerate(pictures):
-            height, width = self._network_size(picture)
-            images[b, :height, :width] = resize(picture, height, width)
-            valid[b], orig[b] = (height, width), picture.shape[:2]
-        return jax.device_get(self._program(count, canvas)(self.weights, images, valid, orig))
+            place = self._place(picture)
+            lay(images[b], picture, place, is_cubic=self.about["recipe"] == "affine")
+            valid[b], orig[b], inverse[b] = place.size, picture.shape[:2], place.inverse
+        return jax.device_get(self._program(count, canvas)(self.weights, images, valid, orig, inverse))
 
     def _program(self, count: int, canvas: tuple[int, int]) -> Any:
         name = self.about["programs"][f"{count}x{canvas[0]}x{canvas[1]}"]
@@ -91,11 +107,16 @@ class Exported:
             self._programs[name] = jax.jit(exported.call)
         return self._programs[name]
 
-    def _network_size(self, picture: np.ndarray) -> tuple[int, int]:
+    def _place(self, picture: np.ndarray) -> Place:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
             raise ValueError(f"array of shape {picture.shape} and {picture.dtype}: need RGB, uint8 [height, width, 3]")
-        size_rule = SIZE_RULES[self.about["recipe"]]
-        return size_rule(*picture.shape[:2], self.about["short_side"], self.about["longest_side"])
+        height, width = picture.shape[:2]
+        if self.about["recipe"] == "affine":
+            return fitted(height, width, *(self.about[key] for key in ("resize", "length", "multiple")))
+        rule = SIZE_RULES[self.about["recipe"]]
+        new_h, new_w = rule(height, width, self.about["short_side"], self.about["longest_side"])
+        inverse = np.array([[width / new_w, 0, 0], [0, height / new_h, 0]], np.float32)
+        return Place((new_h, new_w), (0, 0), (new_h, new_w), inverse)
 
     def _canvas(self, height: int, width: int) -> tuple[int, int]:
         holding = [(h * w, h, w) for h, w in self.about["canvases"] if h >= height and w >= width]
@@ -125,6 +146,50 @@ def network_size_of_detr(height: int, width: int, short: int, longest: float) ->
 
 
 SIZE_RULES = {"querypose": network_size, "detr": network_size_of_detr}
+
+
+def fitted(height: int, width: int, rule: str, length: int, multiple: int) -> Place:
+    """By the recipe "affine": the long side becomes `length`, in the middle of a square (rule "long"), or the height
+    does, at the top left, both sides filled up to a multiple (rule "height"). First pixel to first, last to last."""
+    if rule == "long":
+        short = max(int(min(height, width) * (length / max(height, width))), 1)
+        resized = (length, short) if height > width else (short, length)
+        size, corner = (length, length), ((length - resized[1]) // 2, (length - resized[0]) // 2)
+    else:
+        resized, corner = (length, max(int(width * (length / height)), 1)), (0, 0)
+        size = (-(-resized[0] // multiple) * multiple, -(-resized[1] // multiple) * multiple)
+    x, y = ((old - 1) / max(new - 1, 1) for old, new in ((width, resized[1]), (height, resized[0])))
+    return Place(resized, corner, size, np.array([[x, 0, -x * corner[0]], [0, y, -y * corner[1]]], np.float32))
+
+
+def lay(canvas: np.ndarray, picture: np.ndarray, place: Place, is_cubic: bool) -> None:
+    """Writes a picture into a black canvas, uint8 [H, W, 3]."""
+    (x, y), (height, width) = place.corner, place.resized
+    if is_cubic:
+        canvas[: place.size[0], : place.size[1]] = BORDER_COLOUR
+    canvas[y : y + height, x : x + width] = (cubic_resize if is_cubic else resize)(picture, height, width)
+
+
+def cubic_resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bicubic, without antialias; half-pixel centres, clamped border."""
+    if picture.shape[:2] == (height, width):
+        return picture
+    rows = _cubic_rows(picture.astype(np.float32), height)
+    columns = _cubic_rows(rows.swapaxes(0, 1), width).swapaxes(0, 1)
+    return np.clip(np.rint(columns), 0, 255).astype(np.uint8)
+
+
+def _cubic_rows(values: np.ndarray, size: int) -> np.ndarray:
+    position = (np.arange(size) + 0.5) * len(values) / size - 0.5
+    first = np.floor(position).astype(np.int64)
+    out = np.zeros((size, *values.shape[1:]), np.float32)
+    for tap in (-1, 0, 1, 2):
+        d = np.abs(position - first - tap)
+        near = (CUBIC_A + 2) * d**3 - (CUBIC_A + 3) * d**2 + 1
+        far = CUBIC_A * (d**3 - 5 * d**2 + 8 * d - 4)
+        weight = np.where(d <= 1, near, np.where(d < 2, far, 0.0)).astype(np.float32)
+        out += weight[:, None, None] * values[np.clip(first + tap, 0, len(values) - 1)]
+    return out
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:

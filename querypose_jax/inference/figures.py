@@ -13,17 +13,20 @@ from PIL import Image
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.draw import draw_poses
+from querypose_jax.inference.joint_figures import ExplainedJoints, explained_joints
 from querypose_jax.inference.panels import below_each_other, enlarge, heat, side_by_side
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
 from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
-from querypose_jax.models.family import Explanation
+from querypose_jax.models.family import Explanation, JointExplanation
 from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
 
 CROP_SIDE = 200  # pixels of a person in the attention figure
 GREY = 0.8  # brightness of the picture under a map
+
+Explain = Callable[[nnx.Module, Batch], Explanation | JointExplanation]
 
 
 class Explained(NamedTuple):
@@ -35,8 +38,14 @@ class Explained(NamedTuple):
     """Where in the box of a person each part looks; each map sums to 1."""
 
 
-def explain_picture(predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD) -> Explained:
+def explain_picture(
+    predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD
+) -> Explained | ExplainedJoints:
     """Looks inside the model while it predicts one picture.
+
+    Returns:
+        Of a cascade its stages, for `draw_stages` and `draw_attention`; of a family that finds joints first its maps,
+        for the functions of joint_figures.py.
 
     Raises:
         PictureError: the picture cannot be read.
@@ -51,6 +60,8 @@ def explain_picture(predictor: Predictor, source: PictureSource, threshold: floa
     canvas = predictor.canvas(picture.height, picture.width)
     batch = inference_batch([picture], canvas, predictor.recipe, config.data, predictor.skeleton.num_keypoints)
     inside = jax.device_get(_run(explain, predictor.model, batch))
+    if isinstance(inside, JointExplanation):
+        return explained_joints(inside, batch, predictor.skeleton, picture, threshold, name)
     stages = [jax.tree.map(lambda field: field[0], stage) for stage in inside.stages]
     last = stages[-1]
     order = np.argsort(-last.scores, kind="stable")
@@ -93,7 +104,7 @@ def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
 
 
 @partial(nnx.jit, static_argnums=0)
-def _run(explain: Callable[[nnx.Module, Batch], Explanation], model: nnx.Module, batch: Batch) -> Explanation:
+def _run(explain: Explain, model: nnx.Module, batch: Batch) -> Explanation | JointExplanation:
     return explain(model, batch)
 
 

@@ -197,7 +197,8 @@ class Predictor:
         Raises:
             UserError: a size that is none.
         """
-        canvases = self.config.data.canvases if sizes is None else {self.canvas(*size) for size in _pixel_sizes(sizes)}
+        every = self.recipe.canvases(self.config.data)
+        canvases = every if sizes is None else {self.canvas(*size) for size in _pixel_sizes(sizes)}
         self._get_ready()
         for canvas, count in product(canvases, sorted({1, self.config.eval.batch_size})):
             self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas, DEFAULT_THRESHOLD)
@@ -230,7 +231,7 @@ class Predictor:
         """The canvas (height, width) on which a picture of this size is predicted."""
         data, exact = self.config.data, self.config.eval.canvas == "exact"
         size = self.recipe.rest_geometry(np.array([(height, width)]), data).final[0].tolist()
-        return choose_canvas(*size, data.canvases, self.recipe.canvas_step, exact)
+        return choose_canvas(*size, self.recipe.canvases(data), self.recipe.canvas_step, exact)
 
     def _predict_batch(self, pictures: list[Image.Image], canvas: tuple[int, int], threshold: float) -> Any:
         """Numpy Poses. Batches hold one picture or are filled up: two shapes per canvas, compiling costs most."""

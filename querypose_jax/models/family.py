@@ -68,6 +68,24 @@ class Explanation:
     """Weights over the box of each query, one map per part; each sums to 1."""
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class JointExplanation:
+    """A forward pass, from inside, of a family that finds joints first and puts people together from them."""
+
+    poses: Poses
+    """The prediction, leading B."""
+    steps: list[Poses]
+    """Who there is after each limb of `skeleton.limbs` was joined, in this order; leading B, original pixels."""
+    heatmaps: Float[AnyArray, "B h w K"]
+    """How likely each joint is at each cell."""
+    offsets: Float[AnyArray, "B h w E 2"]
+    """From a cell near the start of each limb to its end, network pixels."""
+    stride: int = field(metadata={"static": True})
+    """Network pixels per cell; the first cell's middle is the middle of the first `stride` pixels, whose centres are
+    whole numbers."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of model. The first three are what it must offer."""
@@ -83,7 +101,7 @@ class Family:
     exported: Mapping[str, Any] = field(default_factory=dict)
     """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
     weights: OfficialWeights | None = None
-    explain: Callable[[Any, Batch], Explanation] | None = None
+    explain: Callable[[Any, Batch], Explanation | JointExplanation] | None = None
     """(model, batch) -> a forward pass from inside, for figures."""
     rescorings: Callable[[ConfigDict], Mapping[str, Rescoring]] = lambda config: {}
     """What a released evaluation does to results before it scores them: numbers that compare, under these names."""

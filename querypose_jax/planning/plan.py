@@ -40,6 +40,7 @@ from querypose_jax.planning.advice import (
 from querypose_jax.planning.programs import Program, TooLarge, describe, describe_refusal
 from querypose_jax.recipes import get_recipe
 from querypose_jax.recipes.canvas import choose_canvas
+from querypose_jax.recipes.recipe import MASK_STRIDE
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch, PeopleBudget
 
@@ -140,8 +141,10 @@ def compile_train(config: ConfigDict, mesh: Mesh, rule: str, pictures: int, make
     graphdef, state = makers.state(config)
     people = pictures * min(config.plan.people, config.data.max_people)
     budget = PeopleBudget(mesh.size, people) if config.data.people_ladder else None
-    canvas = largest_canvas(config, max(config.data.short_sides), exact=False)
-    batch = abstract_batch(config, mesh, pictures, canvas, budget)
+    recipe = get_recipe(config.data.recipe)
+    largest = partial(largest_canvas, config, max(config.data.short_sides), exact=False)
+    canvas = tuple(config.data.canvases[0]) if recipe.fills_canvas else largest()
+    batch = abstract_batch(config, mesh, pictures, canvas, budget, has_masks=recipe.loss_mask is not None)
     with jax.set_mesh(mesh):
         step = makers.step(config, graphdef, mesh, rule)
         return step.lower(placed(state, shardings(state, rule, mesh)), batch).compile()
@@ -168,15 +171,20 @@ def largest_canvas(config: ConfigDict, short_side: int, exact: bool) -> tuple[in
     recipe, data = get_recipe(config.data.recipe), config.data.copy_and_resolve_references()
     data.eval_short_side = short_side
     resized = recipe.rest_geometry(np.rint(sizes).astype(int), data).final.tolist()
-    canvases = (choose_canvas(*size, data.canvases, recipe.canvas_step, exact) for size in resized)
+    canvases = (choose_canvas(*size, recipe.canvases(data), recipe.canvas_step, exact) for size in resized)
     height, width = max(canvases, key=np.prod)
     return height, width
 
 
 def abstract_batch(
-    config: ConfigDict, mesh: Mesh, pictures: int, canvas: tuple[int, int], budget: PeopleBudget | None
+    config: ConfigDict,
+    mesh: Mesh,
+    pictures: int,
+    canvas: tuple[int, int],
+    budget: PeopleBudget | None,
+    has_masks: bool = False,
 ) -> Batch:
-    """Shapes of a batch with so many pictures per chip."""
+    """Shapes of a batch with so many pictures per chip; `has_masks`: with loss masks."""
     count, slots = pictures * mesh.size, config.data.max_people
     place = sharding.split_batch(mesh)
 
@@ -194,6 +202,7 @@ def abstract_batch(
         area=array(jnp.float32, slots),
         label=array(jnp.int32, slots),
         is_person=array(jnp.bool_, slots),
+        loss_mask=array(jnp.bool_, *(side // MASK_STRIDE for side in canvas)) if has_masks else None,
         person_scale=array(jnp.float32, slots) if get_recipe(config.data.recipe).gives_scale else None,
         budget=budget,
     )

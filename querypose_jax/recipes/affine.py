@@ -5,12 +5,14 @@ itself, so that a picture's final size is its canvas. Where the warp puts a pict
 `draw_geometry`, `aim` brings the middle of their joints to the middle of the canvas.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from querypose_jax.recipes.counted import counted_mask, is_left_alone
 from querypose_jax.recipes.fit import Fit, fit_picture, fit_size
 from querypose_jax.recipes.fit import inverse_affine as inverse_of_fit
 from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe
@@ -19,13 +21,17 @@ from querypose_jax.recipes.warp import (
     Colours,
     change_colours,
     draw_colours,
+    draw_joint_seeds,
     draw_warp,
     move_joints,
+    shift_joints,
     warp_matrix,
     warp_picture,
+    warped_loss_mask,
 )
 from querypose_jax.skeletons import Skeleton
 
+WIDEST = 2  # heights of the widest canvas that is exported where data.eval_resize="height"
 CANVAS_STEP = 4  # pixels per cell of the maps; how often pictures can be halved is the model's to check
 
 
@@ -54,6 +60,8 @@ class AffineGeometry(NamedTuple):
     """float64 [S, 3], see `Colours`."""
     smallest_area: np.ndarray
     """float64 [S], original pixels squared: people so small or smaller lose their labels."""
+    joint_seed: np.ndarray
+    """uint64 [S], of the shifts of joints, 0: none; see `draw_joint_seeds`."""
 
     def at(self, sample: int | slice | np.ndarray) -> "AffineGeometry":
         """The geometry of one sample, or of some."""
@@ -77,6 +85,7 @@ def draw_geometry(uniform: np.ndarray, sizes: np.ndarray, data: ConfigDict) -> A
         grey=colours.grey,
         hsv=colours.hsv,
         smallest_area=np.full(len(sizes), float(data.smallest_area)),
+        joint_seed=draw_joint_seeds(uniform, data),
     )
 
 
@@ -108,6 +117,7 @@ def rest_geometry(sizes: np.ndarray, data: ConfigDict) -> AffineGeometry:
         grey=np.zeros(count, bool),
         hsv=np.zeros((count, 3)),
         smallest_area=np.zeros(count),
+        joint_seed=np.zeros(count, np.uint64),
     )
 
 
@@ -129,7 +139,8 @@ def move_people(people: People, geometry: AffineGeometry, skeleton: Skeleton) ->
     limit = geometry.final[:, ::-1]
     boxes = np.concatenate([np.clip(moved.min(1), 0, limit), np.clip(moved.max(1), 0, limit)], -1)
     is_small = people.area <= geometry.smallest_area  # False where the file has no area
-    joints = move_joints(people.keypoints, geometry.matrix, geometry.mirror, skeleton, geometry.final)
+    placed = shift_joints(people.keypoints, geometry.joint_seed, people.number)
+    joints = move_joints(placed, geometry.matrix, geometry.mirror, skeleton, geometry.final)
     joints = np.where((joints[..., 2:] > 0) & ~is_small[:, None, None], joints, 0)
     whole = (x1 - x0) * (y1 - y0)
     growth = geometry.factors.prod(-1)
@@ -141,6 +152,25 @@ def move_people(people: People, geometry: AffineGeometry, skeleton: Skeleton) ->
         is_left=(boxes[:, 2:] > boxes[:, :2]).all(-1),
         scale=np.sqrt(whole * growth).astype(np.float32),
     )
+
+
+def loss_mask(
+    annotations: Sequence[Mapping[str, Any]], segments: Callable[[], list[np.ndarray]], geometry: AffineGeometry
+) -> np.ndarray:
+    """bool [H/4, W/4]: cells where losses count, see `counted_mask`. `segments` is called where somebody does not."""
+    smallest, mask = float(geometry.smallest_area), None
+    if any(is_left_alone(annotation, smallest) for annotation in annotations):
+        mask = counted_mask(annotations, segments(), tuple(geometry.original.tolist()), smallest)
+    return warped_loss_mask(mask, geometry.matrix, tuple(geometry.final.tolist()))
+
+
+def canvases(data: ConfigDict) -> list[tuple[int, int]]:
+    """Those of evaluation and prediction: one square, or of one height and every width up to WIDEST times that."""
+    length, step = data.eval_length, data.eval_multiple
+    if data.eval_resize == "long":
+        return [(length, length)]
+    height = -(-length // step) * step
+    return [(height, width) for width in range(step, WIDEST * height + 1, step)]
 
 
 def inverse_affine(geometry: AffineGeometry) -> np.ndarray:
@@ -170,4 +200,7 @@ RECIPE = Recipe(
     is_usable=is_usable,
     aim=aim,
     gives_scale=True,
+    loss_mask=loss_mask,
+    fills_canvas=True,
+    canvases=canvases,
 )

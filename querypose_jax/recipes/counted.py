@@ -48,9 +48,14 @@ def counted_mask(
             is_left_out |= segment & ~is_somebody
             continue
         is_somebody |= segment
-        if annotation["num_keypoints"] <= 0 or is_below(annotation, smallest_area):
+        if is_left_alone(annotation, smallest_area):
             is_left_out |= segment
     return np.where(is_left_out, 0, COUNTED).astype(np.uint8)
+
+
+def is_left_alone(annotation: Mapping[str, Any], smallest_area: float) -> bool:
+    """Whether somebody, or a crowd, is on the picture of whom nothing is to be learnt."""
+    return bool(annotation["iscrowd"]) or annotation["num_keypoints"] <= 0 or is_below(annotation, smallest_area)
 
 
 def is_below(annotation: Mapping[str, Any], smallest_area: float) -> bool:

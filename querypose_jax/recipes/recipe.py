@@ -4,7 +4,7 @@ training, evaluation and prediction: sizes, place on the canvas, coordinates and
 Everything that a sample undergoes is known before a pixel is read: a row of a geometry, from a row of uniform numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from querypose_jax.skeletons import Skeleton
 
+MASK_STRIDE = 4  # pixels per cell of a loss mask
 AREA_OF_BOX = 0.53  # segment area of a person relative to the box, where nobody drew a segment (CrowdPose)
 
 
@@ -45,6 +46,8 @@ class People(NamedTuple):
     """float64 [T, K, 3], pixel index and visibility, as in a COCO file."""
     area: np.ndarray
     """float64 [T], NaN where the file has none."""
+    number: np.ndarray
+    """int64 [T], no two people of a data set have the same: chance that is drawn for each person follows from it."""
 
 
 class MovedPeople(NamedTuple):
@@ -91,3 +94,11 @@ class Recipe:
     None: the recipe does not look where people are."""
     gives_scale: bool = False
     """Whether `move_people` tells how large people are."""
+    loss_mask: Callable[[Sequence[Mapping[str, Any]], Callable[[], list[np.ndarray]], Any], np.ndarray] | None = None
+    """(annotations of a picture with iscrowd, num_keypoints and, where the file has it, area; reads the segment of
+    each, bool [h, w]; geometry of one sample in training) -> bool [H/4, W/4], cells of the final size where losses
+    count; None: losses count everywhere."""
+    fills_canvas: bool = False
+    """Whether pictures in training have the size of the first canvas of the configuration, whatever theirs."""
+    canvases: Callable[[ConfigDict], list[tuple[int, int]]] = lambda data: [tuple(c) for c in data.canvases]
+    """config.data -> the canvases (height, width) on which pictures are predicted."""

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from querypose_jax.recipes.cubic import warp_pixels
+from querypose_jax.recipes.recipe import MASK_STRIDE
 from querypose_jax.skeletons import Skeleton
 
-DRAWS = 13  # uniform numbers per sample that `draw_warp` and `draw_colours` consume
+DRAWS = 14  # uniform numbers per sample: 7 of `draw_warp`, 5 of `draw_colours`, 2 of `draw_joint_seeds`
 BORDER_COLOUR = (124, 116, 104)  # RGB around pictures: the mean colour
 COUNTED = 255  # of masks: losses count here, and so they do beyond the border
-STRIDE = 4  # pixels per cell of the loss mask
 # Cubic weights of the four pixels of a cell, in 32nds; a cell counts where more than 0.7 of it does.
 CELL_WEIGHTS, CELL_DENOMINATOR, CELL_THRESHOLD = np.array([-3, 19, 19, -3]), 32, 0.7
 HUE_STEPS = 180  # of OpenCV's hues, in which noise is given; Pillow has 256
@@ -72,9 +72,11 @@ def draw_colours(uniform: np.ndarray, data: ConfigDict) -> Colours:
     return Colours(grey=uniform[..., 7] < data.grey, hsv=np.where(uniform[..., 8, None] < data.colour_noise, noise, 0))
 
 
-def moves_joints(uniform: np.ndarray, data: ConfigDict) -> np.ndarray:
-    """Whether joints are moved by `nudge_joints`, from [*S, DRAWS] numbers (config.data.joint_shift)."""
-    return uniform[..., 12] < data.joint_shift
+def draw_joint_seeds(uniform: np.ndarray, data: ConfigDict) -> np.ndarray:
+    """uint64 [*S] from [*S, DRAWS] numbers in [0, 1): what seeds the shifts of a sample's joints; 0: none are shifted
+    (config.data.joint_shift)."""
+    seed = (uniform[..., 13] * 2.0**53).astype(np.uint64) + np.uint64(1)
+    return np.where(uniform[..., 12] < data.joint_shift, seed, np.uint64(0))
 
 
 def between(uniform: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
@@ -83,12 +85,22 @@ def between(uniform: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return low + uniform * (high - low)
 
 
-def nudge_joints(joints: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Adds 0.5 to 1.5 pixels to every coordinate of joints [P, K, 3]; `uniform` is [P, K, 2].
+def shift_joints(joints: np.ndarray, seed: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Adds 0.5 to 1.5 pixels to every coordinate of joints, each its own amount.
 
-    Never less than 0, as in the release, which means to offset a systematic shift of what people label.
+    Never less than 0, as in the release, which means to offset a systematic shift of what people label. Before the
+    warp; the centre at which the warp aims is that of the joints as they are in the file.
+
+    Args:
+        joints: [P, K, 3], x, y, visibility in the original picture.
+        seed: uint64 [P], of each person's sample, see `draw_joint_seeds`.
+        number: int [P], of each person: amounts follow from both.
     """
-    return np.concatenate([joints[..., :2] + 0.5 + uniform, joints[..., 2:]], -1)
+    shifted = joints.copy()
+    for person in np.flatnonzero(seed):
+        words = np.random.Philox(key=[seed[person], np.uint64(number[person])]).random_raw(2 * joints.shape[1])
+        shifted[person, :, :2] += 0.5 + (words >> np.uint64(11)).reshape(-1, 2) * 2.0**-53
+    return shifted
 
 
 def labelled_centre(joints: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -166,8 +178,9 @@ def loss_mask(mask: np.ndarray) -> np.ndarray:
 
     OpenCV's cubic resize by 1/4, in whole numbers.
     """
-    height, width = (side // STRIDE for side in mask.shape)
-    cells = mask[: height * STRIDE, : width * STRIDE].astype(np.int64).reshape(height, STRIDE, width, STRIDE)
+    stride = MASK_STRIDE
+    height, width = (side // stride for side in mask.shape)
+    cells = mask[: height * stride, : width * stride].astype(np.int64).reshape(height, stride, width, stride)
     total = np.einsum("hiwj,i,j->hw", cells, CELL_WEIGHTS, CELL_WEIGHTS)
     return total > CELL_THRESHOLD * COUNTED * CELL_DENOMINATOR**2
 
@@ -175,7 +188,7 @@ def loss_mask(mask: np.ndarray) -> np.ndarray:
 def warped_loss_mask(mask: np.ndarray | None, matrix: np.ndarray, canvas: tuple[int, int]) -> np.ndarray:
     """bool [H/4, W/4] of a picture's mask uint8 [h, w]; without a mask, or where it leaves nothing out, all True."""
     if mask is None or mask.min() == COUNTED:
-        return np.ones((canvas[0] // STRIDE, canvas[1] // STRIDE), bool)
+        return np.ones((canvas[0] // MASK_STRIDE, canvas[1] // MASK_STRIDE), bool)
     return loss_mask(warp_mask(mask, matrix, canvas))
 
 

@@ -9,6 +9,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from input_pipeline.batching import evaluated_rows
 from input_pipeline.loader import eval_batches, open_split
 from querypose_jax.checkpoints.checkpoint import find_step, has_averages, load_model
 from querypose_jax.checkpoints.names import Names, check_same_names, saved_names
@@ -16,6 +17,7 @@ from querypose_jax.checkpoints.results import NAME, evaluation_folder
 from querypose_jax.devices.distributed import process_share, together
 from querypose_jax.devices.preemption import never, stop_between
 from querypose_jax.devices.sharding import make_mesh, put_batch, replicated, whole
+from querypose_jax.errors import UserError
 from querypose_jax.evaluation import runner
 from querypose_jax.evaluation.coco import get_scorer
 from querypose_jax.evaluation.gather import gathering
@@ -71,7 +73,10 @@ def make_evaluate(
     scoring = Scoring(is_crowdpose, rescorings, get_scorer(config.eval.scorer), are_all_there=not leaves_out)
     split_name = config.eval.split or config.data.eval_split
     split = open_split(config, split_name, names.classes if names else ())
-    num_pictures = len(split.annotations.image_id[: config.eval.max_pictures or None])
+    if not split.is_labelled and config.eval.image_filter != "all":
+        raise UserError(f"config.eval.image_filter: the split {split_name!r} does not say who is on its pictures")
+    num_pictures = len(evaluated_rows(split.annotations, config))
+    chosen = about_pictures(config, num_pictures, split.annotations.num_pictures)
     skeleton = get_skeleton(config.data.skeleton)
     predict = make_predict(graphdef, config.eval.flip)
     drawn = {"num_drawn": config.eval.num_drawn, "draw_threshold": config.eval.draw_threshold}
@@ -101,12 +106,21 @@ def make_evaluate(
         if jax.process_index() == 0 and metrics:
             if of_raw:
                 write_json(folder / NAME, metrics, indent=2)
-            report(folder, step, metrics)
+            report(folder, step, metrics, chosen)
         return metrics
 
     return evaluate_step
 
 
-def report(folder: Path, step: int, metrics: dict[str, float]) -> None:
-    """Prints the tables of an evaluated step and where its pictures are."""
-    tqdm.write(f"\nstep {step}\n{tables(folder, metrics)}\npictures with predicted poses: {folder / 'pictures'}")
+def about_pictures(config: ConfigDict, chosen: int, there: int) -> str:
+    """A line for the table where eval.image_filter leaves out pictures, or ""."""
+    if config.eval.image_filter == "all":
+        return ""
+    return f"eval.image_filter={config.eval.image_filter}: {chosen} of {there} pictures; not comparable with all\n"
+
+
+def report(folder: Path, step: int, metrics: dict[str, float], chosen: str = "") -> None:
+    """Prints the tables of an evaluated step, which pictures they are of, and where those are drawn."""
+    tqdm.write(
+        f"\nstep {step}\n{chosen}{tables(folder, metrics)}\npictures with predicted poses: {folder / 'pictures'}"
+    )

@@ -7,7 +7,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from input_pipeline import skipping
-from input_pipeline.batching import training_amounts
+from input_pipeline.batching import about_masks, training_amounts
 from input_pipeline.loader import open_split, train_batches
 from querypose_jax.checkpoints.checkpoint import newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run
@@ -39,7 +39,8 @@ def train(config: ConfigDict, workdir: Path) -> None:
         print(model_summary(config))
         amounts = training_amounts(config.data, split.annotations)
         print(data_summary(*amounts, config, shards, skipping.as_text(split.skipped)))
-        for line in filter(None, (started, paired_by_name(config.data.skeleton))):
+        about = started, paired_by_name(config.data.skeleton), about_masks(config.data, split.annotations)
+        for line in filter(None, about):
             print(line)
     evaluated = []
 

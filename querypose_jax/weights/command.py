@@ -5,8 +5,8 @@ From a file of others to a checkpoint for --mode=eval, --mode=predict and --conf
     python -m querypose_jax.weights --source=SOURCE --input=FILE --config=configs/X.py --output=DIR
 
 SOURCE says whose names are in the file: official (released checkpoints, and the files they start from), detectron2,
-torchvision, timm or hrnet. FILE ends with .pth, .pt, .pkl or .safetensors. What is missing, unexpected or of another
-shape is an error unless --allow-missing=PATTERN, a regular expression, is found in its name.
+torchvision, timm, hrnet, centernet or mmpose. FILE ends with .pth, .pt, .pkl or .safetensors. What is missing,
+unexpected or of another shape is an error unless --allow-missing=PATTERN, a regular expression, is found in its name.
 
 From a checkpoint of ours to a file with the released names:
 

@@ -19,7 +19,7 @@ from querypose_jax.models.family import OfficialWeights
 from querypose_jax.weights.formats import WeightsFile, read_weights
 from querypose_jax.weights.official import abstract, official_shapes, official_weights, to_state
 from querypose_jax.weights.report import MISSING, UNEXPECTED, Report, few, match
-from querypose_jax.weights.sources import TRUNK, architecture, from_port, is_whole, translate
+from querypose_jax.weights.sources import architecture, from_port, is_whole, translate
 
 REPORT = "import.json"
 
@@ -101,9 +101,9 @@ def reason(
     missing, unexpected = (report.problems.get(kind, []) for kind in (MISSING, UNEXPECTED))
     if why := weights.misfit(expected, missing, unexpected):
         return why
-    if not any(name.startswith(TRUNK) for name in tensors) and theirs is None:
+    if not tensors and theirs is None:
         first = few(list(file.tensors))
-        return f"no weights of {ours} in it, its names are {first}; is --source the right one?"
+        return f"no weights of {ours or 'this model'} in it, its names are {first}; is --source the right one?"
     return f"{report.problem()}; another config, or --allow-missing=PATTERN if that is as it should be"
 
 

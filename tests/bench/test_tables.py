@@ -51,6 +51,16 @@ def test_roi_align_times_both_cases_and_both_directions(capsys):
     assert (len(table) > len(ours)) == has_peer()
 
 
+def test_deformable_attention_times_encoder_and_decoder_in_both_directions(capsys):
+    table = rows("deformable_attention", capsys=capsys)
+    ours = [row for row in table if not row[1].startswith("peer")]
+    assert [(row[0], row[1]) for row in ours] == [
+        (f"{case}, {way}", "gather") for case in ("encoder", "decoder") for way in ("forward", "forward + backward")
+    ]
+    assert all(float(row[4]) > 0 for row in ours)
+    assert (len(table) > len(ours)) == has_peer()
+
+
 def test_matching_times_both_solvers_beside_scipy(capsys):
     table = rows("matching", capsys=capsys)
     assert {row[2] for row in table} == {"scipy alone", "callback", "device"}

@@ -16,11 +16,13 @@ def test_what_training_does_not_evaluate_gets_a_folder_of_its_own():
     assert folder(split="test-dev") == "eval/7/test-dev"
     assert folder(flip=True) == "eval/7/flip"
     assert folder(split="train", flip=True) == "eval/7/train/flip"
+    assert folder(image_filter="with_person", flip=True) == "eval/7/with_person/flip"
 
 
 def test_evaluations_during_training_are_plain_whatever_the_configuration_says():
     config = tiny_run.get_config()
-    config.eval.update(split="test-dev", flip=True, released_rescore=True)
+    config.eval.update(split="test-dev", flip=True, image_filter="with_person", released_rescore=True)
     plain = plain_evaluation(config)
     assert (plain.eval.split, plain.eval.flip, plain.eval.released_rescore) == ("", False, True)
+    assert plain.eval.image_filter == "all"
     assert config.eval.flip

@@ -21,6 +21,7 @@ def test_shipped_configurations_pass(module):
         ("data.max_people", 21, r"data.max_people=21 is more than model.num_proposals=20: keep at most 20 people"),
         ("matching.solver", "lax", r"matching.solver='lax' is unknown; known: callback"),
         ("eval.canvas", "tight", r"eval.canvas='tight' is unknown; known: ladder, exact"),
+        ("eval.image_filter", "people", r"eval.image_filter='people' is unknown; known: all, with_person"),
         ("model.dtype", "float16", r"model.dtype='float16' is unknown; known: float32, bfloat16$"),
         ("model.dtype", "float64", r"model.dtype='float64' is unknown; known: float32, bfloat16$"),
         ("model.dim", 66, r"model.dim=66 must be a multiple of model.heads=4"),

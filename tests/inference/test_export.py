@@ -4,18 +4,24 @@ import json
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 from PIL import Image
 
+from configs.simplepose import synthetic_tiny as simplepose_tiny
 from querypose_jax.errors import UserError
 from querypose_jax.inference.export import export_model
-from querypose_jax.inference.exported import network_size, resize
+from querypose_jax.inference.exported import Exported, fitted, lay, network_size, resize
 from querypose_jax.inference.predictor import Predictor
+from querypose_jax.models.simplepose.model import SimplePose
+from querypose_jax.recipes.affine import RECIPE as AFFINE
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import COCO
 from tests.models.small_model import small_config, small_model
+from tests.models.test_simplepose import small_config as simplepose_small
 
 BLOCKED = ("flax", "orbax", "tensorflow", "ml_collections", "PIL", "querypose_jax", "kernels")
 
@@ -74,6 +80,53 @@ def test_the_loader_knows_the_rule_of_the_sizes():
     rng = np.random.default_rng(0)
     for height, width in rng.integers(20, 3000, (200, 2)).tolist():
         assert network_size(height, width, 800, 1333) == resized_shape(height, width, 800, 1333)
+
+
+@pytest.mark.parametrize("rule", ["long", "height"])
+def test_the_loader_places_pictures_as_the_recipe_affine_does(rule):
+    data = simplepose_tiny.get_config().data
+    data.update(eval_resize=rule, eval_length=160, eval_multiple=32)
+    sizes = np.random.default_rng(0).integers(20, 3000, (200, 2))
+    geometry = AFFINE.rest_geometry(sizes, data)
+    back = AFFINE.inverse_affine(geometry)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        place = fitted(height, width, rule, 160, 32)
+        assert place.resized == tuple(geometry.resized[i]) and place.corner == tuple(geometry.corner[i])
+        assert place.size == tuple(geometry.final[i])
+        np.testing.assert_allclose(place.inverse, back[i], rtol=1e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", ["long", "height"])
+def test_the_loader_draws_pictures_as_the_recipe_affine_does(pictures, rule):
+    data = simplepose_tiny.get_config().data
+    data.update(eval_resize=rule, eval_length=96, eval_multiple=32)
+    for picture in pictures:
+        place = fitted(*picture.shape[:2], rule, 96, 32)
+        canvas = np.zeros((*place.size, 3), np.uint8)
+        lay(canvas, picture, place, is_cubic=True)
+        geometry = AFFINE.rest_geometry(np.array([picture.shape[:2]]), data).at(0)
+        np.testing.assert_array_equal(canvas, np.asarray(AFFINE.transform_picture(Image.fromarray(picture), geometry)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["long", "height"])
+def test_an_exported_simplepose_gives_the_poses_of_the_model(pictures, tmp_path, rule):
+    config = simplepose_small()
+    config.data.update(eval_resize=rule, eval_length=64, eval_multiple=32)
+    config.model.decode.update(heatmap_threshold=0.5, person_threshold=0.0)
+    model = SimplePose(config, nnx.Rngs(0))
+    for head, deviation in ((model.network.heatmaps[-1], 3.0), (model.network.offsets[-1], 100.0)):
+        head.kernel[...] = deviation * jax.random.normal(jax.random.key(0), head.kernel.shape, jnp.float32)
+    predictor = Predictor(config, *nnx.split(model), COCO)
+    folder = export_model(predictor, tmp_path / "exported", platforms=("cpu",), progress=False)
+    about = json.loads((folder / "about.json").read_text())
+    assert about["canvases"] == ([[64, 64]] if rule == "long" else [[64, 32], [64, 64], [64, 96], [64, 128]])
+    exported = Exported(folder)
+    for picture in pictures:
+        ours, found = predictor(picture, threshold=0), exported(picture, threshold=0)
+        assert len(found["scores"]) == len(ours) > 0
+        np.testing.assert_allclose(found["scores"], ours.scores, rtol=1e-4)
+        np.testing.assert_allclose(found["keypoints"], ours.keypoints, atol=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from input_pipeline import batching
 from input_pipeline.annotations import labelled_centres
 from input_pipeline.people import draw_people
 from input_pipeline.synthetic import index_of
-from input_pipeline.targets import make_batch
+from input_pipeline.targets import empty_pixels, make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.recipes.affine import RECIPE as AFFINE
 from querypose_jax.recipes.querypose import CANVAS_STEP, RECIPE
@@ -192,7 +192,7 @@ def test_a_recipe_that_looks_at_people_gets_the_middle_of_their_joints(annotatio
         np.testing.assert_array_equal(centres[row], labelled_centre(joints, annotations.size[row]))
     planned = batching.plan_block(annotations, config, 1, 0)[0]
     assert planned.samples.targets.scale.shape == planned.samples.targets.area.shape
-    batch = make_batch(
-        annotations, AFFINE, *planned.samples, planned.members, np.zeros((5, 160, 192, 3), np.uint8), 4, None
-    )
+    pixels = empty_pixels(5, (160, 192), has_masks=True)
+    batch = make_batch(annotations, AFFINE, *planned.samples, planned.members, pixels, 4, None)
+    assert batch.loss_mask.shape == (5, 40, 48)
     assert (batch.person_scale[batch.is_person] > 0).all() and (batch.person_scale[~batch.is_person] == 0).all()

@@ -112,6 +112,15 @@ def test_pixels_outside_of_the_picture_are_zero_and_inside_are_the_transformed_f
             assert not batch.image[i, :, w:].any()
 
 
+def test_evaluation_may_leave_out_pictures_without_anybody(coco):
+    split = loader.open_split(coco, "val")
+    with_somebody = {a["image_id"] for a in split.ground_truth()["annotations"]}
+    assert 101 in with_somebody and len(with_somebody) < split.annotations.num_pictures, "a crowd is somebody"
+    coco.eval.image_filter = "with_person"
+    ids = np.concatenate([batch.image_id for batch in loader.eval_batches(coco, split, shards=1)])
+    assert sorted(ids[ids != FILLER_ID].tolist()) == sorted(with_somebody)
+
+
 @pytest.mark.parametrize("canvas", ["exact", "ladder"])
 def test_evaluation_sees_every_picture_once(coco, canvas):
     coco.eval.update(canvas=canvas, batch_size=2)

@@ -13,8 +13,19 @@ from jax.sharding import PartitionSpec
 from kernels.deformable_attention import deformable_attention
 from kernels.deformable_attention.gather import deformable_attention_gather
 from kernels.deformable_attention.oracle import deformable_attention_oracle
+from kernels.deformable_attention.triton import Tile, deformable_attention_triton
 
-PATHS = [pytest.param(partial(deformable_attention, path="gather"), id="gather")]
+
+def interpreted(values, shapes, locations, weights):
+    """The CUDA kernel, two queries a program, so that the last has one to spare."""
+    tile = Tile(2, 1)
+    return deformable_attention_triton(values, locations, weights, shapes, tile, tile, interpret=True)
+
+
+PATHS = [
+    pytest.param(partial(deformable_attention, path="gather"), id="gather"),
+    pytest.param(interpreted, id="triton_interpreted"),
+]
 
 
 def one_map(values, places):
@@ -123,6 +134,66 @@ def test_chunks_of_queries_change_nothing():
 
     for whole, parts in zip(by(QUERIES), by(2), strict=True):
         assert np.allclose(whole, parts, atol=1e-6)
+
+
+def test_the_kernel_pads_odd_numbers_of_channels_points_and_queries_and_takes_bfloat16():
+    """Five channels, three points: the same as float32 values, rounded once, and the same gradients."""
+    rng = np.random.default_rng(4)
+    values = jnp.asarray(rng.standard_normal((1, 17, 1, 5)), jnp.bfloat16)
+    locations = jnp.asarray(rng.uniform(-0.2, 1.2, (1, 3, 1, 3, 3, 2)), jnp.float32)
+    weights = jnp.asarray(rng.standard_normal((1, 3, 1, 3, 3)), jnp.float32)
+    cotangent = jnp.asarray(rng.standard_normal((1, 3, 5)), jnp.bfloat16)
+    out, *gradients = attend_and_pull_back(interpreted, values, locations, weights, cotangent)
+    gather = partial(deformable_attention, path="gather")
+    wide = [x.astype(jnp.float32) for x in (values, locations, weights, cotangent)]
+    expected, *wide_gradients = attend_and_pull_back(gather, *wide)
+    assert out.dtype == gradients[0].dtype == jnp.bfloat16
+    assert np.abs(out - expected).max() <= 2**-8 * np.abs(expected).max()
+    assert np.abs(gradients[0] - wide_gradients[0]).max() <= 2**-8 * np.abs(wide_gradients[0]).max()
+    for actual, wide in zip(gradients[1:], wide_gradients[1:], strict=True):
+        assert np.allclose(actual, wide, atol=1e-4)
+
+
+def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
+    """The program of a forward and backward pass, as one platform gets it, from a machine without it."""
+
+    def loss(values, locations, weights):
+        return deformable_attention(values, ((100, 136), (50, 68)), locations, weights, path).astype(jnp.float32).sum()
+
+    arrays = [
+        jax.ShapeDtypeStruct((2, 17000, 8, 32), dtype),
+        *(jax.ShapeDtypeStruct((2, 1800, 8, 2, 4, *end), jnp.float32) for end in ((2,), ())),
+    ]
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)  # jax 0.12 asks which GPU a kernel is for
+    with jax.sharding.use_abstract_mesh(mesh):
+        traced = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).trace(*arrays)
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+WARNING = "ignore:The Pallas Triton backend is deprecated:DeprecationWarning"  # see docs/benchmarks.md
+
+
+@pytest.mark.filterwarnings(WARNING)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
+    program = lowered("triton", "cuda", dtype)
+    assert program.count("__gpu$xla.gpu.triton") == 2
+    assert "stablehlo.scatter" not in program
+
+
+@pytest.mark.filterwarnings(WARNING)
+def test_gradients_are_xlas_where_determinism_is_asked_for(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    program = lowered("triton", "cuda")
+    assert program.count("__gpu$xla.gpu.triton") == 1
+    assert "stablehlo.scatter" in program
+
+
+def test_the_kernel_gives_way_where_there_is_no_cuda():
+    program = lowered("triton", "cpu")
+    assert "triton" not in program
+    assert "stablehlo.scatter" in program
 
 
 def test_bfloat16_values_are_summed_in_float32():

@@ -149,6 +149,23 @@ def test_the_kernel_lowers_for_cuda_forward_and_backward(dtype):
     assert "stablehlo.scatter" not in program
 
 
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
+def test_gradients_are_xlas_where_determinism_is_asked_for(monkeypatch):
+    """The scatter stands for the kernel's atomics in the program for CUDA, and gives the same numbers."""
+    rng = np.random.default_rng(5)
+    pyramid = [rng.standard_normal((2, 15, 21, 4)).astype(np.float32), rng.standard_normal((2, 7, 10, 4), np.float32)]
+    boxes = np.array([[3, 5, 40, 50], [-9, -9, 300, 200], [1, 1, 150, 160], [60, 9, 70, 19]], np.float32)
+    cotangent = rng.standard_normal((4, CELLS, CELLS, 4)).astype(np.float32)
+    by_kernel = pool_and_pull_back(partial(roi_align_triton, interpret=True), pyramid, boxes, cotangent)[1]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    by_scatter = pool_and_pull_back(partial(roi_align_triton, interpret=True), pyramid, boxes, cotangent)[1]
+    for actual, expected in zip(by_scatter, by_kernel, strict=True):
+        assert np.abs(actual - expected).max() < 1e-5
+    program = lowered("triton", "cuda")
+    assert program.count("__gpu$xla.gpu.triton") == 1
+    assert "stablehlo.scatter" in program
+
+
 def test_the_kernel_gives_way_where_there_is_no_cuda():
     program = lowered("triton", "cpu")
     assert "triton" not in program

@@ -261,6 +261,7 @@ def test_configurations_pass_their_check(config):
         ("data.eval_length", 100, "data.eval_length=100 must be a multiple of 32 pixels"),
         ("data.eval_resize", "width", "data.eval_resize='width' is unknown; known: long, height"),
         ("data.grey", 2.0, "data.grey=2.0 must be from 0 to 1"),
+        ("model.num_classes", 2, "model.num_classes=2 must be 1"),
     ],
 )
 def test_what_does_not_fit_is_one_line(key, value, message):

@@ -12,9 +12,10 @@ from querypose_jax.recipes.warp import (
     DRAWS,
     Colours,
     change_colours,
+    draw_joint_seeds,
     labelled_centre,
     loss_mask,
-    nudge_joints,
+    shift_joints,
     warp_mask,
     warped_loss_mask,
 )
@@ -35,7 +36,7 @@ def people() -> People:
     keypoints[:, 0] = [[40, 30, 2], [20, 60, 2]]
     keypoints[:, 1] = [[50, 36, 1], [30, 50, 2]]  # the left eye
     boxes = np.array([[30.0, 20, 70, 80], [10, 30, 50, 90]])
-    return People(boxes, keypoints, np.array([1200.0, np.nan]))
+    return People(boxes, keypoints, np.array([1200.0, np.nan]), np.array([3, 8]))
 
 
 def geometries(seed: int = 0):
@@ -115,9 +116,53 @@ def test_colours_are_left_alone_made_grey_or_moved():
     assert (darker.max(-1).astype(int) == np.maximum(picture.max(-1).astype(int) - 30, 0)).all(), "value is the maximum"
 
 
-def test_nudged_joints_move_to_the_lower_right_only():
+def test_shifted_joints_move_to_the_lower_right_only_each_by_its_own_amount():
     joints = people().keypoints
-    moved = nudge_joints(joints, np.random.default_rng(0).random((2, 17, 2)))
+    seed, number = np.array([7, 7], np.uint64), people().number
+    moved = shift_joints(joints, seed, number)
     by = (moved - joints)[..., :2]
     assert (by >= 0.5).all() and (by < 1.5).all()
+    assert len(np.unique(by)) == by.size
     assert np.array_equal(moved[..., 2], joints[..., 2])
+    assert np.array_equal(shift_joints(joints, seed, number), moved)
+    again = shift_joints(joints[1:], seed[1:], number[1:])
+    assert np.array_equal(again[0], moved[1]), "amounts follow from the sample and the person, not from the company"
+    assert not np.array_equal(shift_joints(joints, seed + np.uint64(1), number), moved)
+    assert np.array_equal(shift_joints(joints, 0 * seed, number), joints)
+
+
+def test_as_many_samples_as_configured_shift_joints_and_evaluation_never_does():
+    uniform = np.random.default_rng(0).random((4000, DRAWS))
+    assert 0.17 < (draw_joint_seeds(uniform, data()) > 0).mean() < 0.23
+    assert not draw_joint_seeds(uniform, data(joint_shift=0.0)).any()
+    assert not RECIPE.rest_geometry(SIZES, data(joint_shift=1.0)).joint_seed.any()
+
+
+def test_people_of_a_shifted_sample_move_with_their_joints_shifted():
+    uniform = np.full((2, DRAWS), 0.5)
+    plain, shifted = (RECIPE.draw_geometry(uniform, SIZES, data(joint_shift=share)) for share in (0.0, 1.0))
+    expected = people()._replace(keypoints=shift_joints(people().keypoints, shifted.joint_seed, people().number))
+    found = RECIPE.move_people(people(), shifted, COCO)
+    assert np.array_equal(found.keypoints, RECIPE.move_people(expected, plain, COCO).keypoints)
+    assert not np.array_equal(found.keypoints, RECIPE.move_people(people(), plain, COCO).keypoints)
+
+
+def test_losses_do_not_count_on_small_people_and_in_crowds():
+    """Identity but for the place on the canvas: cells of the mask are those of the segments."""
+    one = np.full((1, DRAWS), 0.5)
+    one[:, 6] = 0.9  # not mirrored
+    drawn = RECIPE.draw_geometry(one, np.array([[64, 80]]), data(scales=(1.0, 1.0), stretches=(1.0, 1.0)))
+    geometry = aim(drawn, np.array([[39.5, 31.5]])).at(0)
+    somebody, small, crowd = np.zeros((3, 64, 80), bool)
+    somebody[8:32, 8:32], small[40:56, 8:24], crowd[0:48, 16:72] = True, True, True
+    facts = [dict(iscrowd=0, num_keypoints=9, area=576.0), dict(iscrowd=0, num_keypoints=9, area=100.0)]
+    facts.append(dict(iscrowd=1, num_keypoints=0, area=9e9))
+    mask = RECIPE.loss_mask(facts, lambda: [somebody, small, crowd], geometry)
+    corner = geometry.matrix[:2, 2].astype(int) // 4
+    inside = mask[corner[1] : corner[1] + 16, corner[0] : corner[0] + 20]
+    left_out = small | (crowd & ~somebody)
+    assert np.array_equal(inside, ~left_out[::4, ::4])
+    assert mask.sum() == mask.size - left_out[::4, ::4].sum(), "beyond the border everything counts"
+    with pytest.raises(ZeroDivisionError):  # the rule itself: segments are read where somebody is left out
+        RECIPE.loss_mask(facts, lambda: 1 // 0, geometry)
+    assert RECIPE.loss_mask(facts[:1], lambda: 1 // 0, geometry).all()

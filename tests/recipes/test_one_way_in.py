@@ -39,7 +39,7 @@ def test_prediction_and_evaluation_of_a_picture_are_the_same_to_the_byte(drawn, 
                 continue
             picture = read_picture(split.read(split.annotations.image_id.tolist().index(image_id)))
             size = recipe.rest_geometry(np.array([(picture.height, picture.width)]), drawn.data).final[0].tolist()
-            chosen = choose_canvas(*size, drawn.data.canvases, recipe.canvas_step, canvas == "exact")
+            chosen = choose_canvas(*size, recipe.canvases(drawn.data), recipe.canvas_step, canvas == "exact")
             predicted = inference_batch([picture], chosen, recipe, drawn.data, split.skeleton.num_keypoints)
             for field in ("image", "valid_size", "orig_size", "inv_affine"):
                 ours, theirs = getattr(batch, field)[b], getattr(predicted, field)[0]

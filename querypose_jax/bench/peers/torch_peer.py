@@ -94,7 +94,7 @@ class TorchPeer:
     def timed_step(
         self, forward: Callable, loss: Callable, trained: list, way: PeerWay, clip: float
     ) -> Callable[[], float]:
-        """`run() -> total loss` of one step: forward, backward, clipping and AdamW."""
+        """`run() -> total loss` of one step: forward, backward, clipping (0: none) and AdamW."""
         torch = self.torch
         optimizer = torch.optim.AdamW(trained, lr=2.5e-5, weight_decay=1e-4)
         step = torch.compile(forward) if way.compiled else forward
@@ -105,7 +105,8 @@ class TorchPeer:
             with narrow:
                 total = loss(step())
             total.backward()
-            torch.nn.utils.clip_grad_norm_(trained, clip)
+            if clip:
+                torch.nn.utils.clip_grad_norm_(trained, clip)
             optimizer.step()
             return total.item()
 

@@ -25,7 +25,8 @@ ASCENDING = ("data.scales", "data.stretches")
 
 
 def check(config: ConfigDict) -> None:
-    """Levels have their numbers, limbs exist, pictures and batches split as the network and its losses need it.
+    """Levels have their numbers, limbs exist, there is one class, pictures and batches split as the network and its
+    losses need it.
 
     Raises:
         UserError: the first thing found, with key, value and what is allowed.
@@ -37,6 +38,8 @@ def check(config: ConfigDict) -> None:
     for key in ("dims", "mods"):
         require(len(backbone[key]) == backbone.depth + 1, config, f"model.backbone.{key}", levels)
     require(0 < tau < 1, config, "model.targets.tau", "must lie between 0 and 1")
+    joined = "must be 1: joints are joined to people whatever they are; give all categories one name, or keep one"
+    require(config.model.num_classes == 1, config, "model.num_classes", joined)
     limbs = get_skeleton(config.data.skeleton).limbs
     require(limbs, config, "data.skeleton", "has no limbs or edges: joints could not be joined to people")
     check_pictures(config)

@@ -2,6 +2,7 @@
 
 from querypose_jax.models.family import Family
 from querypose_jax.models.simplepose.check import check
+from querypose_jax.models.simplepose.explain import explain
 from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.models.simplepose.released import WEIGHTS
 
@@ -11,4 +12,5 @@ FAMILY = Family(
     check=check,
     may_change=("model.backbone.remat",),
     weights=WEIGHTS,
+    explain=explain,
 )

@@ -41,15 +41,22 @@ def group(limbs: Limbs, skeleton: Skeleton, slots: int, max_distance: float) -> 
     return jax.vmap(lambda limbs: group_picture(limbs, skeleton, slots, max_distance))(limbs)
 
 
-def group_picture(limbs: Limbs, skeleton: Skeleton, slots: int, max_distance: float) -> People:
-    """The people of one picture."""
+def group_in_steps(limbs: Limbs, skeleton: Skeleton, slots: int, max_distance: float) -> People:
+    """The people of B pictures after each kind of limb, [B, E, P, ...]."""
+    return jax.vmap(lambda limbs: group_picture(limbs, skeleton, slots, max_distance, in_steps=True))(limbs)
+
+
+def group_picture(limbs: Limbs, skeleton: Skeleton, slots: int, max_distance: float, in_steps: bool = False) -> People:
+    """The people of one picture; `in_steps`: after each kind of limb, with a leading E."""
     people = nobody(slots, skeleton.num_keypoints, limbs.score.dtype)
 
-    def join(people: People, kind: tuple[Int[Array, " 2"], Limbs]) -> tuple[People, None]:
+    def join(people: People, kind: tuple[Int[Array, " 2"], Limbs]) -> tuple[People, People | None]:
         ends, candidates = kind
-        return join_limbs(people, ends, *best_limbs(candidates, max_distance)), None
+        joined = join_limbs(people, ends, *best_limbs(candidates, max_distance))
+        return joined, joined if in_steps else None
 
-    return jax.lax.scan(join, people, (jnp.array(skeleton.limbs), limbs))[0]
+    last, steps = jax.lax.scan(join, people, (jnp.array(skeleton.limbs), limbs))
+    return steps if in_steps else last
 
 
 def nobody(slots: int, joints: int, dtype: jnp.dtype) -> People:
