@@ -9,7 +9,7 @@ WORKERS := -n 2 --dist loadfile
 # `make env REQUIREMENTS=requirements.lock` installs the very files that were tested, by their hashes.
 REQUIREMENTS ?= requirements.txt
 
-.PHONY: env demo test test-all test-torch lint lock sbom wheel
+.PHONY: env demo test test-all test-torch lint docs lock sbom wheel
 
 env: $(INSTALLED)
 
@@ -67,3 +67,13 @@ sbom: $(INSTALLED)
 # Built twice; fails where the two differ.
 wheel: $(INSTALLED)
 	$(BIN)/python scripts/wheel.py
+
+# The site of the pages and docstrings, in site/; a warning is an error. Installs the extra `docs` first.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
+.venv/.docs: $(INSTALLED) pyproject.toml
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $@.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $@.txt
+	@touch $@

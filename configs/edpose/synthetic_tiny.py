@@ -26,6 +26,7 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone.update(name="small")
     config.model.denoising.queries = 10
+    config.model.loss.pictures_per_group = 8  # all of a batch
 
     on_synthetic_people(config)
     resized_whole(config)
@@ -37,6 +38,6 @@ def get_config() -> ConfigDict:
         warmup_steps=100,
         schedule="cosine",
     )
-    config.train.update(num_steps=2500, seed=0, log_every=20, checkpoint_every=500, ema_decay=0.0)
+    config.train.update(num_steps=2000, seed=0, log_every=20, checkpoint_every=500, ema_decay=0.0)
     config.eval.update(every=0, batch_size=8)
     return config

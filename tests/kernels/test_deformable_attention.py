@@ -17,7 +17,7 @@ from kernels.deformable_attention.triton import Tile, deformable_attention_trito
 
 
 def interpreted(values, shapes, locations, weights):
-    """The CUDA kernel, two queries a program, so that the last has one to spare."""
+    """The CUDA kernel, two queries a program, so that the last has one to spare, as points and channels have."""
     tile = Tile(2, 1)
     return deformable_attention_triton(values, locations, weights, shapes, tile, tile, interpret=True)
 
@@ -62,7 +62,7 @@ def test_levels_points_and_heads_each_take_their_own():
     assert np.allclose(out, [[[(1 + 2) + 10 * (3 + 4), 100 * (5 + 6) + 1000 * (7 + 8)]]])
 
 
-SHAPES, QUERIES, HEADS, POINTS, DIM = ((3, 4), (2, 2), (1, 1)), 3, 2, 2, 3
+SHAPES, QUERIES, HEADS, POINTS, DIM = ((3, 4), (2, 2), (1, 1)), 3, 2, 3, 3
 LOCATIONS = (2, QUERIES, HEADS, len(SHAPES), POINTS, 2)
 coordinate = st.one_of(
     st.floats(-0.5, 1.5, width=32), st.sampled_from([0.0, 0.5, 1.0, -0.125, 0.125, 1.25, -1e6, 1e6, 3e38, -3e38])
@@ -136,24 +136,6 @@ def test_chunks_of_queries_change_nothing():
         assert np.allclose(whole, parts, atol=1e-6)
 
 
-def test_the_kernel_pads_odd_numbers_of_channels_points_and_queries_and_takes_bfloat16():
-    """Five channels, three points: the same as float32 values, rounded once, and the same gradients."""
-    rng = np.random.default_rng(4)
-    values = jnp.asarray(rng.standard_normal((1, 17, 1, 5)), jnp.bfloat16)
-    locations = jnp.asarray(rng.uniform(-0.2, 1.2, (1, 3, 1, 3, 3, 2)), jnp.float32)
-    weights = jnp.asarray(rng.standard_normal((1, 3, 1, 3, 3)), jnp.float32)
-    cotangent = jnp.asarray(rng.standard_normal((1, 3, 5)), jnp.bfloat16)
-    out, *gradients = attend_and_pull_back(interpreted, values, locations, weights, cotangent)
-    gather = partial(deformable_attention, path="gather")
-    wide = [x.astype(jnp.float32) for x in (values, locations, weights, cotangent)]
-    expected, *wide_gradients = attend_and_pull_back(gather, *wide)
-    assert out.dtype == gradients[0].dtype == jnp.bfloat16
-    assert np.abs(out - expected).max() <= 2**-8 * np.abs(expected).max()
-    assert np.abs(gradients[0] - wide_gradients[0]).max() <= 2**-8 * np.abs(wide_gradients[0]).max()
-    for actual, wide in zip(gradients[1:], wide_gradients[1:], strict=True):
-        assert np.allclose(actual, wide, atol=1e-4)
-
-
 def lowered(path: str, platform: str, dtype=jnp.float32) -> str:
     """The program of a forward and backward pass, as one platform gets it, from a machine without it."""
 
@@ -196,16 +178,17 @@ def test_the_kernel_gives_way_where_there_is_no_cuda():
     assert "stablehlo.scatter" in program
 
 
-def test_bfloat16_values_are_summed_in_float32():
+@pytest.mark.parametrize("path", PATHS)
+def test_bfloat16_values_are_summed_in_float32(path):
     """Locations and weights stay float32: the sums of rounded values, rounded once."""
     values, weights, _ = operands()
     locations = np.random.default_rng(2).uniform(-0.2, 1.2, LOCATIONS).astype(np.float32)
     rounded, locations, weights = jnp.asarray(values, jnp.bfloat16), jnp.asarray(locations), jnp.asarray(weights)
-    out = deformable_attention(rounded, SHAPES, locations, weights)
-    expected = deformable_attention(rounded.astype(jnp.float32), SHAPES, locations, weights)
+    out = path(rounded, SHAPES, locations, weights)
+    expected = path(rounded.astype(jnp.float32), SHAPES, locations, weights)
     assert out.dtype == jnp.bfloat16
     assert np.array_equal(out, expected.astype(jnp.bfloat16))
-    text = str(jax.make_jaxpr(lambda *x: deformable_attention(x[0], SHAPES, *x[1:]))(rounded, locations, weights))
+    text = str(jax.make_jaxpr(lambda *x: path(x[0], SHAPES, *x[1:]))(rounded, locations, weights))
     assert all("f32[" in line for line in text.splitlines() if "= floor " in line)
 
 

@@ -254,7 +254,7 @@ def test_a_changed_pickle_is_found(path):
 
 
 def test_what_is_no_archive_is_refused(path):
-    for content in (b"", b"<!DOCTYPE html>", pickle.dumps({"x": X}), b"PK\3\4" + bytes(100)):
+    for content in (b"x", b"neither", pickle.dumps({"x": X}), b"PK\3\4" + bytes(100)):
         path.write_bytes(content)
         refused(path, "not a whole .pth file")
 

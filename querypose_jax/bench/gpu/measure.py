@@ -43,7 +43,8 @@ def compile_all(sheet: Sheet, jobs: Mapping[str, Job]) -> tuple[dict[str, Run], 
         program = jax.jit(job.function).lower(*job.arguments).compile()
         return program, round(time.monotonic() - began, 2)
 
-    runs, seconds = {}, {}
+    runs: dict[str, Run] = {}
+    seconds: dict[str, float] = {}
     with ThreadPoolExecutor(min(len(jobs), max(1, len(os.sched_getaffinity(0)) - 1))) as pool:
         futures = {name: pool.submit(compiled, job) for name, job in jobs.items()}
         for name, future in futures.items():

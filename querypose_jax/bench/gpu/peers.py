@@ -36,7 +36,7 @@ class Peers:
         """Those of `names` (none: all) whose first call has ended; of the others a line says why not."""
         if self.missing:
             sheet.write(case=case, what="peer", missing=self.missing)
-        found = {}
+        found: dict[str, Callable] = {}
         for name, process in self.processes.items():
             if names and name not in names:
                 continue
