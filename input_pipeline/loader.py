@@ -342,8 +342,8 @@ def load_picture(
     lay_on(pixels.image[place], recipe.transform_picture(picture, geometry.at(member)))
     if pixels.loss_mask is not None:
 
-        def segments() -> list[np.ndarray]:
-            return [decode_segment(code, *split.annotations.size[row].tolist()) for code in split.read_segments(row)]
+        def segments() -> Iterator[np.ndarray]:  # one at a time: all masks of a crowd would take all memory
+            return (decode_segment(code, *split.annotations.size[row].tolist()) for code in split.read_segments(row))
 
         facts = facts_of_picture(split.annotations, row)
         pixels.loss_mask[place] = recipe.loss_mask(facts, segments, geometry.at(member))

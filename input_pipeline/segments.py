@@ -13,6 +13,7 @@ NONE = b""  # of somebody without segmentation
 CODE = re.compile(rb"(?:[P-o]{0,6}[0-O])+")  # characters of each number: up to six with a successor, one without
 SMALLEST_POLYGON = 6  # numbers: three points
 LARGEST = 1e9  # of a coordinate, either sign
+LONGEST = 500_000  # pixels of an outline: pycocotools takes some 50 bytes for each, and crashes where it gets none
 
 
 def is_segmentation(value: object) -> bool:
@@ -51,9 +52,20 @@ def encode_segment(value: object, height: int, width: int) -> bytes:
 
 
 def of_polygons(polygons: list, height: int, width: int) -> dict:
-    """The code of the union of polygons, cut off at the picture's border: one far outside would take all memory."""
-    inside = [np.reshape(p, (-1, 2)).clip(0, (width, height)).ravel().tolist() for p in polygons if is_polygon(p)]
-    return rle.merge(rle.frPyObjects(inside, height, width))
+    """The code of the union of polygons, cut off at the picture's border: one far outside would take all memory.
+
+    Raises:
+        ValueError: an outline goes to and fro for more than LONGEST pixels, which would take it too.
+    """
+    inside = [np.reshape(p, (-1, 2)).clip(0, (width, height)) for p in polygons if is_polygon(p)]
+    if any(outline_length(polygon) > LONGEST for polygon in inside):
+        raise ValueError
+    return rle.merge(rle.frPyObjects([polygon.ravel().tolist() for polygon in inside], height, width))
+
+
+def outline_length(polygon: np.ndarray) -> float:
+    """Pixels of the closed outline of a polygon [P, 2], the larger of width and height of each side."""
+    return np.abs(polygon - np.roll(polygon, 1, 0)).max(1).sum()
 
 
 def of_runs(value: dict, height: int, width: int) -> dict:

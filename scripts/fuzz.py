@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from pycocotools import mask as rle
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -38,6 +39,7 @@ from input_pipeline import people  # noqa: E402
 from input_pipeline.annotations import ground_truth  # noqa: E402
 from input_pipeline.batching import plan_block  # noqa: E402
 from input_pipeline.findings import find_in_annotations  # noqa: E402
+from input_pipeline.segments import NONE, decode_segment, encode_segment  # noqa: E402
 from input_pipeline.split_files import SplitFiles, read_split  # noqa: E402
 from input_pipeline.synthetic import index_of  # noqa: E402
 from querypose_jax.errors import UserError  # noqa: E402
@@ -193,20 +195,24 @@ def annotation_files(rng: random.Random) -> bytes:
 
 
 def segmentation_files(rng: random.Random) -> bytes:
-    """Annotations that are sound but for their outlines."""
-    content = sound_annotations()
-    people = [entry | {"segmentation": outline(rng), "iscrowd": rng.randrange(2)} for entry in content["annotations"]]
-    return json.dumps(content | {"annotations": people}).encode()
+    """A segmentation and the size of its picture."""
+    height, width = rng.choice((*[(60, 80)] * 20, (1, 1), (3000, 4000)))
+    return json.dumps({"size": (height, width), "segmentation": outline(height, width, rng)}).encode()
 
 
-def outline(rng: random.Random) -> Any:
+def outline(height: int, width: int, rng: random.Random) -> Any:
     """Polygons or a run-length code, as numbers or as text; sound ones, others, and ones with one value damaged."""
+    if rng.random() < 0.05:
+        return [[rng.choice((0, width, i)) for i in range(rng.choice((400, 40_000)))]]  # to and fro
+    area = height * width
     numbers = [
         rng.choice((rng.uniform(-10, 100), *NUMBERS, 0, 1, 2)) for _ in range(rng.choice((0, 1, 4, 5, 6, 7, 400)))
     ]
     text = "".join(chr(rng.choice((rng.randrange(48, 112), rng.randrange(0x300)))) for _ in range(rng.randrange(30)))
-    counts = rng.choice(([4800], [0, 4800], [100, 200, 4500], [round(x) for x in numbers], text))
-    size = rng.choice(([60, 80], [60, 80], [80, 60], [0, 0], [60], [2**31, 2**31], numbers))
+    runs = [rng.randrange(area // 8 + 1) for _ in range(8)]
+    code = rle.encode(np.asfortranarray(np.random.default_rng(runs[0]).random((60, 80)) < 0.5))["counts"].decode()
+    counts = rng.choice(([area], [0, area], [*runs, area - sum(runs)], [round(x) for x in numbers], text, code))
+    size = rng.choice(([height, width], [height, width], [width, height], [0, 0], [60], [2**31, 2**31], numbers))
     sound = rng.choice(([numbers], [numbers, [1, 2, 30, 4, 5, 60]], {"counts": counts, "size": size}))
     return sound if rng.random() < 0.5 else damaged_tree(sound, rng)
 
@@ -229,12 +235,24 @@ def use_annotations(path: Path, rng: random.Random) -> None:
         plan_block(annotations, config, 1, 0)
 
 
+def use_segmentation(path: Path, rng: random.Random) -> None:
+    """Encodes it as records keep it, and decodes that: to what the library decodes it to."""
+    content = json.loads(path.read_text())
+    height, width = content["size"]
+    code = encode_segment(content["segmentation"], height, width)
+    if code == NONE:
+        raise UserError("it is none")
+    mask = decode_segment(code, height, width)
+    expected = rle.decode({"size": [height, width], "counts": code})
+    assert np.array_equal(mask, expected), "another mask"
+
+
 READERS: dict[str, tuple[Callable[[random.Random], bytes], Reader]] = {
     "pkl": (pickles, read_weights_file),
     "safetensors": (safe_tensors, read_weights_file),
     "pth": (torch_files, read_weights_file),
     "annotations": (annotation_files, use_annotations),
-    "segmentations": (segmentation_files, use_annotations),
+    "segmentations": (segmentation_files, use_segmentation),
 }
 
 

@@ -59,6 +59,8 @@ def devices(config: str, folder: Path) -> dict:
     runs = json.loads(run_together(lambda port, process: command, 1, 8, FAST, PATIENCE_S).splitlines()[-1])
     differs = []
     for name, run in runs.items():
+        is_whole = name in ("1x1:replicated", "8x1:replicated")
+        differs += [] if is_whole == (run["split"] == 0) else [f"{name}: {run['split']} arrays are split"]
         differs += [] if run["skipped"] == [2] else [f"{name}: steps {run['skipped']} were skipped, not [2]"]
         differs += [f"{name}: the bad step changed {array}" for array in run["changed_by_bad_step"]]
         differs += [f"{name}: {array} is another after a checkpoint" for array in run.get("lost_in_checkpoints", ())]

@@ -5,7 +5,7 @@ itself, so that a picture's final size is its canvas. Where the warp puts a pict
 `draw_geometry`, `aim` brings the middle of their joints to the middle of the canvas.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,7 +155,7 @@ def move_people(people: People, geometry: AffineGeometry, skeleton: Skeleton) ->
 
 
 def loss_mask(
-    annotations: Sequence[Mapping[str, Any]], segments: Callable[[], list[np.ndarray]], geometry: AffineGeometry
+    annotations: Sequence[Mapping[str, Any]], segments: Callable[[], Iterable[np.ndarray]], geometry: AffineGeometry
 ) -> np.ndarray:
     """bool [H/4, W/4]: cells where losses count, see `counted_mask`. `segments` is called where somebody does not."""
     smallest, mask = float(geometry.smallest_area), None

@@ -1,7 +1,7 @@
 """Who of an annotation file SimplePose learns from, and where on a picture its losses count (released behaviour)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ def read_people(annotations: Sequence[Mapping[str, Any]], smallest_area: float) 
 
 def counted_mask(
     annotations: Sequence[Mapping[str, Any]],
-    segments: Sequence[np.ndarray],
+    segments: Iterable[np.ndarray],
     size: tuple[int, int],
     smallest_area: float,
 ) -> np.ndarray:

@@ -4,7 +4,7 @@ training, evaluation and prediction: sizes, place on the canvas, coordinates and
 Everything that a sample undergoes is known before a pixel is read: a row of a geometry, from a row of uniform numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -101,7 +101,9 @@ class Recipe:
     None: the recipe does not look where people are."""
     gives_scale: bool = False
     """Whether `move_people` tells how large people are."""
-    loss_mask: Callable[[Sequence[Mapping[str, Any]], Callable[[], list[np.ndarray]], Any], np.ndarray] | None = None
+    loss_mask: Callable[[Sequence[Mapping[str, Any]], Callable[[], Iterable[np.ndarray]], Any], np.ndarray] | None = (
+        None
+    )
     """(annotations of a picture with iscrowd, num_keypoints and, where the file has it, area; reads the segment of
     each, bool [h, w]; geometry of one sample in training) -> bool [H/4, W/4], cells of the final size where losses
     count; None: losses count everywhere."""

@@ -49,6 +49,15 @@ def test_every_form_gives_the_same_mask(form):
     assert np.array_equal(decode_segment(code, HEIGHT, WIDTH), painted())
 
 
+def test_an_outline_that_goes_to_and_fro_for_ever_is_none():
+    """Of 9,000 pixels' width it would take 9 GB: the library keeps some 50 bytes for each pixel of it, and where it is
+    given none it ends the process."""
+    side = 9000
+    zigzag = [[(side * (i // 2 % 2), i // 2 * side / 20_000)[i % 2] for i in range(40_000)]]
+    assert encode_segment([SQUARE, *zigzag], side, side) == NONE
+    assert encode_segment([SQUARE, zigzag[0][:100]], side, side) != NONE
+
+
 def test_polygons_are_joined_and_cut_off_at_the_border():
     far = [[-1e9, 0, 5, 0, 5, 1e9, -1e9, 1e9], SQUARE]
     expected = painted()

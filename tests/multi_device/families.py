@@ -30,6 +30,7 @@ from tests import tiny_family
 STEPS, BAD, NOBODY = 5, 2, 4  # steps are counted from 1
 ONE, *MANY = MESHES = ("1x1:replicated", "8x1:replicated", "2x4:zero1", "2x4:fsdp")
 ROUTE = (("2x4:fsdp", 2), ("2x2:zero1", 4), ("1x1:replicated", 5))  # mesh, the step it comes to
+SMALLEST_SPLIT = 16  # numbers; no array of models so small would be split else
 COUNTERS = ("step", "count")  # ends of the names of what a bad step moves on
 
 
@@ -147,6 +148,7 @@ def told(found: Course, expected: Course) -> dict:
 
 def main(family: str, folder: str) -> None:
     jax.config.update("jax_enable_x64", True)
+    sharding.SMALLEST_SPLIT = SMALLEST_SPLIT
     config = tiny_family.get_config(family)
     config.model.dtype = "float64"
     config.data.update(batch_size=8, prepared=str(Path(folder) / "data"))
