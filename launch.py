@@ -1,18 +1,24 @@
 """One command line for everything.
 
-Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses, exports,
-plans for a TPU that is not there, runs one training step again (the one that ended the run by default):
+Trains (continues where DIR holds a checkpoint), evaluates a checkpoint (the newest by default), draws poses, serves a
+page to try it, exports, plans for a TPU that is not there, runs one training step again (the one that ended the run by
+default):
 
     python launch.py --config=configs/X.py --workdir=DIR
     python launch.py --config=configs/X.py --workdir=DIR --mode=eval [--step=N]
-    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|0 --output=DIR [--threshold=0.3] [--track]
+    python launch.py --workdir=DIR --mode=predict --input=PICTURE|DIR|VIDEO|ADDRESS|0 --output=DIR [--threshold=0.3]
+        [--track] [--smooth]
+    python launch.py --weights=FILE --mode=predict --input=PICTURE|DIR|VIDEO|ADDRESS|0 --output=DIR
+    python launch.py --workdir=DIR --mode=serve [--port=8000] [--host=127.0.0.1]
     python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. eval, predict, export and replay take DIR/config.json where --config is not
-given. Of a run that averages its parameters (config.train.ema_decay) predict and export take the averages, with --raw
-the parameters themselves.
+--config.a.b=value overrides one value. eval, predict, serve, export and replay take DIR/config.json where --config is
+not given. --weights names a file with the weights of a known model in place of a run: its path, an address, or a name
+of docs/models.md. Of a run that averages its parameters (config.train.ema_decay) predict, serve and export take the
+averages, with --raw the parameters themselves. Without --threshold predict takes the one that the run's evaluation
+found best.
 """
 
 import os
@@ -57,13 +63,18 @@ def main(argv: Sequence[str]) -> int:
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "folder of the run", **values)
+    weights = "predict, export: weights in place of a run: a file, an address, or a name of docs/models.md"
+    flags.DEFINE_string("weights", None, weights, **values)
+    flags.DEFINE_string("sha256", "", "weights from an address: checksum of the file, or any", **values)
     flags.DEFINE_enum("mode", "train", list(MODES), "what to do", **values)
-    step = "eval, predict, export: the checkpoint of this step; default: the newest. replay: this step"
+    step = "eval, predict, serve, export: the checkpoint of this step; default: the newest. replay: this step"
     flags.DEFINE_integer("step", None, step, **values)
-    raw = "predict, export: the parameters themselves where the run averages them (train.ema_decay)"
+    raw = "predict, serve, export: the parameters themselves where the run averages them (train.ema_decay)"
     flags.DEFINE_boolean("raw", False, raw, **values)
-    flags.DEFINE_string("input", None, "predict: picture, folder, glob, list (.txt), video, camera number", **values)
+    flags.DEFINE_string("input", None, "predict: picture, folder, glob, list, video, camera number, address", **values)
     flags.DEFINE_string("output", None, "predict, export: folder for the results", **values)
+    flags.DEFINE_string("host", "127.0.0.1", "serve: address to listen at; default: this machine only", **values)
+    flags.DEFINE_integer("port", 8000, "serve: port to listen at", lower_bound=0, upper_bound=65535, **values)
     flags.DEFINE_list("canvases", [], "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
     flags.DEFINE_list("batch_sizes", ["1"], "export: pictures that a program takes at once", **values)
     flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "export: where the programs run", **values)
@@ -71,15 +82,20 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
     flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
     flags.DEFINE_integer("num_processes", None, "several processes: how many", **values)
-    flags.DEFINE_float("threshold", 0.3, "predict: smallest score of a reported person", **values)
+    threshold = "predict: smallest score of a reported person; default: what the evaluation of the run has found"
+    flags.DEFINE_float("threshold", None, threshold, **values)
     flags.DEFINE_boolean("track", False, "predict: number the people of a video over its frames", **values)
+    flags.DEFINE_boolean("smooth", False, "predict: follow people and smooth their joints over the frames", **values)
 
 
 def run(options: flags.FlagValues) -> None:
     """Checks that the flags of a mode are there and that its configuration makes sense, then does it."""
     needed, do = MODES[options.mode]
-    if missing := [f"--{name}" for name in needed if not options[name].value]:
+    given = {"workdir": options.weights} if options.weights else {}
+    if missing := [f"--{name}" for name in needed if not (options[name].value or given.get(name))]:
         raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
+    if options.weights:
+        options.workdir = weights_folder(options)
     config = options.config if options.mode in ("train", "plan") else run_config(options)
     check_keys(config)
     check_config(config)
@@ -104,6 +120,20 @@ def after_interrupt(options: flags.FlagValues) -> str:
     if options.mode == "train" and any(Path(options.workdir).glob("checkpoints/[0-9]*")):
         return "the same command continues from the last checkpoint"
     return said.get(options.mode, "nothing is saved yet; the same command begins anew")
+
+
+def weights_folder(options: flags.FlagValues) -> str:
+    """The folder of the import of --weights, which is made where it is not there yet."""
+    if options.mode not in ("predict", "export") or options.workdir:
+        raise UserError("command line: --weights stands in place of --workdir in the modes predict and export")
+    from querypose_jax.weights.cache import imported
+    from querypose_jax.weights.download import local_file
+
+    config = None if options["config"].using_default_value else options.config
+    folder, lines = imported(local_file(options.weights, options.sha256), config)
+    for line in lines:
+        print(line)
+    return str(folder)
 
 
 def run_config(options: flags.FlagValues) -> ConfigDict:
@@ -136,7 +166,7 @@ def evaluate(options: flags.FlagValues, config: ConfigDict) -> None:
 def predict(options: flags.FlagValues, config: ConfigDict) -> str:
     from querypose_jax.runs.predict import predict
 
-    given = options.input, options.output, options.threshold, options.track
+    given = options.input, options.output, options.threshold, options.track, options.smooth
     return predict(config, Path(options.workdir), options.step, options.raw, *given)
 
 
@@ -145,6 +175,12 @@ def export(options: flags.FlagValues, config: ConfigDict) -> str:
 
     given = options.output, options.canvases, options.batch_sizes, options.platforms
     return export(config, Path(options.workdir), options.step, options.raw, *given)
+
+
+def serve(options: flags.FlagValues, config: ConfigDict) -> str:
+    from querypose_jax.runs.serve import serve
+
+    return serve(config, Path(options.workdir), options.step, options.raw, options.host, options.port)
 
 
 def plan(options: flags.FlagValues, config: ConfigDict) -> None:
@@ -164,16 +200,36 @@ MODES = {  # verb -> flags that it needs, what it does
     "eval": (("workdir",), evaluate),
     "predict": (("workdir", "input", "output"), predict),
     "export": (("workdir", "output"), export),
+    "serve": (("workdir",), serve),
     "plan": (("topology",), plan),
     "replay": (("workdir",), replay),
 }
 
 
-if __name__ == "__main__":
+def whole_process(argv: Sequence[str]) -> None:
+    """Runs one command in a process of its own, and ends that where something is wrong."""
     prepare_process()
     keep_programs()
-    code = main(sys.argv)
+    code = main(argv)
     if code:  # leave at once: after a save that failed, threads of orbax wait for minutes
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def console() -> None:
+    """The command querypose-jax: the verb comes first, then the flags of launch.py; `weights` exchanges weights."""
+    program, *arguments = sys.argv
+    verb = arguments[0] if arguments and not arguments[0].startswith("-") else None
+    if verb == "weights":
+        from querypose_jax.weights.command import main as exchange
+
+        sys.exit(exchange([program, *arguments[1:]]))
+    if verb is None and arguments[:1] not in (["--help"], ["-h"]):
+        print(f"error: the verb comes first: {program} {'|'.join(MODES)}|weights --FLAG=VALUE ...", file=sys.stderr)
+        sys.exit(2)
+    whole_process([program, *([f"--mode={verb}"] if verb else []), *arguments[1 if verb else 0 :]])
+
+
+if __name__ == "__main__":
+    whole_process(sys.argv)

@@ -2,8 +2,8 @@
 
     python launch.py --config=configs/ablations_tiny.py:iteration=none --workdir=runs/iteration_none
 
-Same names of variants. `default` is the light version of a QueryPose of two stages, whose keypoint decoder is the
-paper's; `feedback=` and `query_iteration=` are about the dynamic MLP on the instance query and take the full version.
+Same names of variants. `default` is the light version of a QueryPose of two stages, where the keypoint decoder refines
+no instance query; `feedback=` and `query_iteration=` are about the dynamic MLP that does and take the full version.
 scripts/rank_ablations.py runs them over several seeds. What it ranks are variants of a small model on drawn people
 after a short training, one person on a picture: a hint, not the paper's experiment.
 """

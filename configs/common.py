@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
-    config.init_from = ""  # folder of a checkpoint whose weights a fresh run starts from; "" = random
+    config.init_from = ""  # weights that a fresh run starts from: a run, an import, or a file of weights; "" = random
+    config.init_map = ()  # ((name, name there), ...) of joints and classes that have another name in those weights
     config.init_raw = False  # True: where that run averages its parameters (train.ema_decay), those without averaging
 
     config.model = ConfigDict(
@@ -23,8 +24,8 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict(
         dict(
-            name="coco",  # coco | crowdpose | custom (docs/custom_data.md) | synthetic
-            root="data/coco",  # folder with train2017/ val2017/ annotations/; the synthetic set needs none
+            name="coco",  # coco | crowdpose | custom, yolo (docs/custom_data.md) | synthetic
+            root="data/coco",  # folder with train2017/ val2017/ annotations/, or data.yaml; the synthetic set has none
             prepared="",  # where array_records are written; "" = data/prepared under the working directory
             train_split="train",
             eval_split="val",
@@ -67,6 +68,19 @@ def get_config() -> ConfigDict:
         )
     )  # fmt: skip
 
+    config.data.augment = ConfigDict(
+        dict(  # in training, beyond the recipe's own, for any recipe; all off
+            rotate=0.0,  # degrees to both sides, around the middle
+            scales=(1.0, 1.0),  # factor, around the middle; the picture stays as large as it is
+            brightness=0.0,  # factor from 1 - this to 1 + this; so are the next two
+            contrast=0.0,
+            saturation=0.0,
+            hue=0.0,  # turns of the colour circle to both sides, at most 0.5
+            blur=0.0,  # probability
+            blur_sigmas=(0.5, 2.0),  # network pixels
+        )
+    )
+
     config.optimizer = ConfigDict(
         dict(
             name="adamw",  # adamw: decoupled decay | adam: L2 decay in the gradients, as torch's Adam
@@ -74,6 +88,7 @@ def get_config() -> ConfigDict:
             rate_factors=(),  # ((text, factor), ...) for parameters whose path holds the text
             weight_decay=1e-4,  # on everything trainable
             clip_norm=1.0,  # global L2 norm; 0 = not clipped
+            freeze="",  # regular expression: parameters in whose path it is found do not train ("backbone"); "" = none
             warmup_steps=1000,
             warmup_factor=0.01,  # learning rate factor at step 0
             schedule="steps",  # steps | cosine
@@ -89,6 +104,10 @@ def get_config() -> ConfigDict:
             # Moving average of the parameters: average += (1 - ema_decay) * (parameters - average) after each step; 0 =
             # none. Where it is on, it is what evaluation, prediction, export and init_from take.
             ema_decay=0.0,
+            # Micro-batches that a batch is worked through in, one after the other in the memory of one; the same update
+            # to rounding. Refused where batch norm takes its statistics from the whole batch.
+            accumulate=1,
+            patience=0,  # evaluations without a better keypoint AP after which training ends; 0 = it goes to num_steps
             log_every=50,  # steps
             wandb_project="",  # Weights & Biases: project that the run is logged to as well; "" = none
             checkpoint_every=5000,  # steps

@@ -6,9 +6,9 @@
 `configs/crowdpose_r50.py` is the full version; `configs/crowdpose_r50.py:light` drops the dynamic MLP and FFN of the
 pose decoder.
 
-The released code has no configuration for CrowdPose: schedule and augmentation are those of COCO. Published (paper,
-larger backbones): AP 72.1 and 72.7, presumably after the released rescoring step (docs/reproduction.md). Nothing has
-been trained on CrowdPose here.
+The released code has no configuration for CrowdPose: schedule and augmentation are those of COCO. Nothing is published
+for this backbone; the paper's larger ones reach AP 72.1 (configs/crowdpose_hrnet_w48.py) and 72.7
+(configs/crowdpose_swin_l.py). Nothing has been trained on CrowdPose here.
 """
 
 from ml_collections import ConfigDict

@@ -35,8 +35,10 @@ def get_config() -> ConfigDict:
             # training the matched ones, at test none | none | all = all, in training and at test. Not in the light one.
             query_feedback="released",
             # Only for the paper's ablations (configs/ablations.py):
-            pose_query="part",  # what joints are regressed from: part queries | instance = copies of the instance query
-            part_reading="attention",  # of a person's map: attention = SPEGM | mean | mhsa | channel | spatial
+            # What joints are regressed from: part = part queries | instance = the instance query, enhanced by what it
+            # reads | pooled = the mean of the person's map. The last two with a skeleton of one part.
+            pose_query="part",
+            part_reading="attention",  # of a person's map: attention = SPEGM | mhsa | channel | spatial
             iteration="selective",  # of part queries over stages: selective = SIM | none | summation | concatenation
             flow_couplings=6,  # RealNVP
             flow_dim=64,  # hidden width of the couplings' networks

@@ -10,13 +10,9 @@
 # # From nothing to an exported model
 #
 # Runs on a CPU in a few minutes and downloads nothing: people are drawn. As a script, from any folder:
-# `PYTHONPATH=/path/to/querypose_jax python /path/to/querypose_jax/docs/notebook.py`. As a notebook, from the clone:
-#
-# ```
-# pip install jupytext jupyterlab
-# mkdir -p runs && jupytext --to ipynb --output runs/notebook.ipynb docs/notebook.py
-# PYTHONPATH=$PWD jupyter lab runs/notebook.ipynb
-# ```
+# `PYTHONPATH=/path/to/querypose_jax python /path/to/querypose_jax/docs/notebook.py`. `docs/notebook.ipynb` has the same
+# cells (`scripts/make_notebook.py` writes it): `PYTHONPATH=$PWD jupyter lab docs/notebook.ipynb` from the clone, or
+# Colab, which needs the clone beside it.
 #
 # All files are written to the folder `notebook` beside it.
 

@@ -18,14 +18,19 @@ from input_pipeline.annotations import Annotations, labelled_centres
 from input_pipeline.targets import Targets, make_targets
 from querypose_jax.budget import choose_budget
 from querypose_jax.errors import UserError
-from querypose_jax.recipes import get_recipe
+from querypose_jax.recipes import get_recipe, recipe_of
 from querypose_jax.recipes.canvas import choose_canvas
 from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import PeopleBudget
 
 WORDS_PER_COUNT = 4  # 64-bit words that one count of a Philox counter yields
-SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM = 0, 1 << 62, 1 << 63  # second words of the Philox keys
+SAMPLE_STREAM, BATCH_STREAM, EPOCH_STREAM, EXTRA_STREAM = (
+    0,
+    1 << 62,
+    1 << 63,
+    3 << 62,
+)  # second words of the Philox keys
 FILLER = -1  # stands for a sample where a batch has no picture left
 
 
@@ -73,10 +78,14 @@ def plan_block(annotations: Annotations, config: ConfigDict, shards: int, block:
     data, seed = config.data, config.train.seed
     count = data.block_batches * data.batch_size
     first = block * count
-    recipe = get_recipe(data.recipe)
+    recipe = recipe_of(data)
     is_target = recipe.is_target(annotations, data)
     rows = stream_rows(usable_rows(annotations, recipe, is_target, data.keep_empty), seed, first, count)
-    geometry = recipe.draw_geometry(sample_uniform(seed, first, count, recipe.draws), annotations.size[rows], data)
+    uniform = sample_uniform(seed, first, count, recipe.draws)
+    if recipe.extra_draws:
+        extra = sample_uniform(seed, first, count, recipe.extra_draws, EXTRA_STREAM)
+        uniform = np.concatenate([uniform, extra], -1)
+    geometry = recipe.draw_geometry(uniform, annotations.size[rows], data)
     if recipe.aim:
         geometry = recipe.aim(geometry, labelled_centres(annotations, is_target)[rows])
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
@@ -93,7 +102,7 @@ def plan_evaluation(annotations: Annotations, config: ConfigDict, shards: int) -
     """The pictures of `evaluated_rows` once, batches of one canvas each, completed with fillers."""
     data, evaluation = config.data, config.eval
     rows = evaluated_rows(annotations, config)
-    recipe = get_recipe(data.recipe)
+    recipe = recipe_of(data)
     geometry, is_target = recipe.rest_geometry(annotations.size[rows], data), recipe.is_target(annotations, data)
     targets = make_targets(annotations, rows, is_target, geometry, recipe, get_skeleton(data.skeleton), data.max_people)
     choose = functools.partial(
@@ -161,10 +170,10 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(_words(seed, EPOCH_STREAM + epoch, 0, count), kind="stable")
 
 
-def sample_uniform(seed: int, first: int, count: int, draws: int) -> np.ndarray:
+def sample_uniform(seed: int, first: int, count: int, draws: int, stream: int = SAMPLE_STREAM) -> np.ndarray:
     """float64 [count, draws] in [0, 1), one row for each of the samples first, first + 1, ... of the stream."""
     counts = -(-draws // WORDS_PER_COUNT)  # of the generator's counter, for each sample
-    words = _words(seed, SAMPLE_STREAM, first * counts, count * counts * WORDS_PER_COUNT)
+    words = _words(seed, stream, first * counts, count * counts * WORDS_PER_COUNT)
     return (words >> np.uint64(11)).reshape(count, -1)[:, :draws] * 2.0**-53
 
 

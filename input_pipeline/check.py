@@ -1,9 +1,10 @@
 """Reads a whole data set before training and says what is wrong or unusual and what the pipeline will do about it.
 
-    python -m input_pipeline.check --config=configs/X.py [--output=DIR] [--shards=D] [--config.data.root=DIR]
+    python -m input_pipeline.check --config=configs/X.py [--output=DIR] [--shards=D] [--draw=N] [--config.data.root=DIR]
 
-Looks at data.train_split and data.eval_split. DIR gets report.json and charts. Exit code 0 when training and evaluation
-would open them, 1 when something keeps them from it, 2 when there is nothing to read.
+Looks at data.train_split and data.eval_split. DIR gets report.json and charts; with --draw=N, if nothing is wrong, the
+first N training pictures too, augmented and with their labels, in DIR/drawn (which prepares the split). Exit code 0
+when training and evaluation would open them, 1 when something keeps them from it, 2 when there is nothing to read.
 """
 
 import io
@@ -21,6 +22,7 @@ from input_pipeline.batching import about_masks
 from input_pipeline.categories import other_joint_names
 from input_pipeline.charts import bar_chart
 from input_pipeline.coco_file import Problem, find_problems, index_of_content
+from input_pipeline.drawn_labels import draw_training_pictures
 from input_pipeline.findings import (
     Finding,
     consequence,
@@ -43,6 +45,7 @@ from querypose_jax.skeletons import get_skeleton, paired_by_name
 
 def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_string("output", None, "folder for report.json and charts", **values)
+    flags.DEFINE_integer("draw", 0, "training pictures to draw into the report", lower_bound=0, **values)
     flags.DEFINE_integer("shards", 1, "devices the row budgets are for", lower_bound=1, **values)
 
 
@@ -50,6 +53,8 @@ def main(options: flags.FlagValues) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of any script, on terminals of one
     config, report, stops, unreadable = options.config, {}, False, []
+    if options.draw and not options.output:
+        raise UserError("command line: --draw needs --output=DIR for the pictures")
     classes: Sequence[str] = ()
     for split in dict.fromkeys((config.data.train_split, config.data.eval_split)):
         try:
@@ -68,6 +73,11 @@ def main(options: flags.FlagValues) -> int:
         report[split] = {"findings": [f._asdict() for f in findings], "statistics": statistics}
         stops |= any(f.stops for f in findings)
         print(as_text(split, findings, statistics))
+    if options.draw and not (stops or unreadable):
+        folder = Path(options.output) / "drawn"
+        names = draw_training_pictures(config, options.draw, folder, options.shards)
+        report[config.data.train_split]["drawn"] = names
+        print(f"{len(names)} training pictures with their labels are in {folder}")
     if options.output:
         write_report(report, Path(options.output))
     for error in unreadable:

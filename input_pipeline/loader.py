@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from input_pipeline import coco, crowdpose, custom, synthetic
+from input_pipeline import coco, crowdpose, custom, synthetic, yolo
 from input_pipeline.annotations import (
     Annotations,
     facts_of_picture,
@@ -41,7 +41,7 @@ from input_pipeline.split_files import SplitFiles, check_split, data_key, read_c
 from input_pipeline.targets import Pixels, empty_pixels, make_batch
 from querypose_jax.errors import UserError
 from querypose_jax.pictures import read_picture
-from querypose_jax.recipes import get_recipe
+from querypose_jax.recipes import get_recipe, recipe_of
 from querypose_jax.recipes.canvas import lay_on
 from querypose_jax.recipes.recipe import Recipe
 from querypose_jax.sides import has_side
@@ -52,7 +52,12 @@ Source = tuple[str, Callable[[Path], tfds.core.GeneratorBasedBuilder]]  # key of
 
 tf.config.set_visible_devices([], "GPU")  # they are for jax
 
-FILES = {"coco": coco.split_files, "crowdpose": crowdpose.split_files, "custom": custom.split_files}
+FILES = {
+    "coco": coco.split_files,
+    "crowdpose": crowdpose.split_files,
+    "custom": custom.split_files,
+    "yolo": yolo.split_files,
+}
 PREFETCHED_BATCHES = 2
 _running: weakref.WeakSet[Generator] = weakref.WeakSet()  # iterators with threads behind them
 DEFAULT_PREPARED = "data/prepared"  # under the working directory: the user's own data folder is never written to
@@ -252,7 +257,7 @@ def _share(batch_size: int, shards: int, process_index: int, process_count: int)
 def _finish(config: ConfigDict, split: Split, planned: PlannedBatch, share: slice, pixels: Pixels) -> Batch:
     return make_batch(
         split.annotations,
-        get_recipe(config.data.recipe),
+        recipe_of(config.data),
         *planned.samples,
         planned.members[share],
         pixels,
@@ -287,7 +292,7 @@ def _pixels(
     tf.data schedules: reading, decoding and transforming happen in data.workers threads (Pillow lets go of the
     interpreter), which write into the batch's arrays. Passing pixels through tensors would copy them three times more.
     """
-    length, recipe = share.stop - share.start, get_recipe(config.data.recipe)
+    length, recipe = share.stop - share.start, recipe_of(config.data)
     has_masks = is_training and recipe.loss_mask is not None
     waiting: dict[int, Pixels] = {}
     lock = threading.Lock()

@@ -8,8 +8,10 @@ import os
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote
 
 LONGEST_NAME = 1024  # characters of a file name: the index gives every name the room of the longest
+QUERY = re.compile(r"\?(?!d=)|#")  # what follows the path of an address
 SEPARATOR = re.compile(r"[\\/]+|\?d=")  # Label Studio serves local files as /data/local-files/?d=NAME
 
 
@@ -76,7 +78,14 @@ def files_by_last_part(folder: Path) -> dict[str, list[str]]:
 
 
 def match_name(name: str, files: dict[str, list[str]]) -> str | None:
-    """The file that shares more last parts with the name than any other one, None where there is no such file."""
+    """The file that shares more last parts with the name than any other one, None where there is no such file.
+
+    Where none is called so, the name is read as an address: %20 for a space, without what follows ? or #.
+    """
+    return _match_spelling(name, files) or _match_spelling(unquote(QUERY.split(name)[0]), files)
+
+
+def _match_spelling(name: str, files: dict[str, list[str]]) -> str | None:
     parts = [part for part in SEPARATOR.split(name) if part not in ("", ".", "..")]
     candidates = files.get(parts[-1], []) if parts else []
     for count in range(len(parts), 0, -1):

@@ -1,7 +1,7 @@
 """Where a split is on disk and how its annotation files are read: what data sets in COCO form differ in."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +12,16 @@ from input_pipeline.skipping import NO_NUMBERS, Skipped, may_skip, refuse_too_mu
 from querypose_jax.errors import UserError
 from querypose_jax.skeletons import Skeleton
 
+SHOWN = 2  # annotation files that a message names
+
 
 class SplitFiles(NamedTuple):
-    """The files of one split, made by `split_files(data, split, skeleton)` of coco.py, crowdpose.py and custom.py."""
+    """The files of one split, made by `split_files(data, split, skeleton)` of coco.py, crowdpose.py, custom.py and
+    yolo.py."""
 
     split: str
     annotations: tuple[Path, ...]
-    """Files in COCO form; several are read as one."""
+    """Files in COCO form; several are read as one. With `lists`, whatever it reads."""
     pictures: Path
     """Folder that file names of the annotation files are relative to."""
     skeleton: Skeleton
@@ -30,6 +33,17 @@ class SplitFiles(NamedTuple):
     """False where the file lists pictures only, to be predicted."""
     judges_polygons: bool = True
     """Polygons of fewer than three points are noted, which the released rule for COCO drops; False: nobody looks."""
+    lists: Callable[[], dict] | None = None
+    """Reads `annotations` of another form as the lists of a file in COCO form."""
+    key: str = ""
+    """What tells data of another form apart besides the bytes of `annotations`."""
+
+    @property
+    def shown(self) -> str:
+        """The annotation files, for messages."""
+        names = [str(path) for path in self.annotations[:SHOWN]]
+        more = len(self.annotations) - len(names)
+        return " + ".join(names) + (f" + {more} more" if more else "")
 
 
 def check_split(split: str, known: Iterable[str]) -> None:
@@ -61,12 +75,14 @@ def read_content(files: SplitFiles) -> Content:
     Raises:
         UserError: no JSON, no file in COCO form, classes that are none, or a category that does not exist.
     """
+    how = files.skeleton, files.categories, files.may_lack
+    if files.lists is not None:
+        return prepared_content(files.lists(), files.annotations[0], files.pictures, *how)
     contents = [read_json(path, files.is_labelled) for path in files.annotations]
     for path, content in zip(files.annotations, contents, strict=True):
         if content.get("categories") != contents[0].get("categories"):
             raise UserError(f"{path}: has other 'categories' than {files.annotations[0]}; both are read as one")
     joined = contents[0] | {key: [e for c in contents for e in c[key]] for key in ("images", "annotations")}
-    how = files.skeleton, files.categories, files.may_lack
     return prepared_content(joined, files.annotations[0], files.pictures, *how)
 
 
@@ -87,7 +103,7 @@ def usable_split(files: SplitFiles, content: Content, problems: Iterable[Problem
     Raises:
         UserError: an entry that cannot be used, more of those to do without than skipping.LARGEST_SHARE, no pictures.
     """
-    shown = " + ".join(map(str, files.annotations))
+    shown = files.shown
     places, skipped = set(), []
     for problem in problems:
         message = f"{shown}: {problem.message}"
@@ -113,4 +129,5 @@ def data_key(files: SplitFiles) -> str:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     read_as = (files.split, files.skeleton.names, files.categories, files.may_lack, files.judges_polygons)
     digest.update(repr((read_as, schema.FORMAT_VERSION)).encode())
+    digest.update(files.key.encode())
     return digest.hexdigest()[:12]

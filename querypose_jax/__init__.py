@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from querypose_jax.inference.prediction import Prediction
     from querypose_jax.inference.predictor import Predictor
     from querypose_jax.pictures import PictureError
+    from querypose_jax.runs.from_python import train
     from querypose_jax.skeletons import COCO, CROWDPOSE, Skeleton, get_skeleton
     from querypose_jax.structures import Batch, Poses
+    from querypose_jax.training.callbacks import Callback
 
 __version__ = "0.1.0"
 
@@ -33,18 +35,21 @@ _HOMES = {
     "Prediction": "inference.prediction",
     "Predictor": "inference.predictor",
     "PictureError": "pictures",
+    "train": "runs.from_python",
     "COCO": "skeletons",
     "CROWDPOSE": "skeletons",
     "Skeleton": "skeletons",
     "get_skeleton": "skeletons",
     "Batch": "structures",
     "Poses": "structures",
+    "Callback": "training.callbacks",
 }
 
 __all__ = [
     "COCO",
     "CROWDPOSE",
     "Batch",
+    "Callback",
     "PictureError",
     "Poses",
     "Prediction",
@@ -60,6 +65,7 @@ __all__ = [
     "explain_picture",
     "export_model",
     "get_skeleton",
+    "train",
 ]
 
 

@@ -23,6 +23,11 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """The user's folder for what can be made or fetched again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "querypose_jax"
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file (UTF-8)."""
     with whole_file(path) as temporary:

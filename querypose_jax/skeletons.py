@@ -134,7 +134,7 @@ ARMS_AND_LEGS = (
     ("left_arm", (5, 7, 9)), ("right_arm", (6, 8, 10)), ("left_leg", (11, 13, 15)), ("right_leg", (12, 14, 16)),
 )  # fmt: skip
 COCO_SINGLES = tuple((name, (joint,)) for joint, name in enumerate(COCO.names))
-# COCO's joints in other parts (paper's Table 2d, which gives their number and not their joints; 1 is for Table 1).
+# COCO's joints in other parts: 17, 13 and 5 as in the paper's Table 2d; 1 is for models without part queries.
 COCO_IN_PARTS = tuple(
     replace(COCO, name=f"coco_parts_{len(parts)}", parts=parts)
     for parts in (

@@ -37,6 +37,15 @@ class PeopleBudget(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class Whole:
+    """The batch that a micro-batch is a part of (train.accumulate): what its losses are divided by."""
+
+    people: Int[AnyArray, ""]
+    pictures: int = field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class Batch:
     """One batch of pictures and, for training, the people on them. Numpy on the host, arrays on the device."""
 
@@ -66,6 +75,8 @@ class Batch:
     """Square root of width x height of the annotated box, network pixels; None where the family does not need it."""
     budget: PeopleBudget | None = field(default=None, metadata={"static": True})
     """None: every slot of every picture may hold somebody."""
+    whole: Whole | None = None
+    """Of a micro-batch, the batch it is a part of; None: this is all of it."""
 
 
 @jax.tree_util.register_dataclass

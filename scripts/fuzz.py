@@ -1,6 +1,6 @@
 """Feeds damaged files to the readers of weights and annotations: each must be read or refused with one clean line.
 
-    python scripts/fuzz.py [--inputs=100000] [--seed=0] [--readers=pkl,safetensors,pth,annotations]
+    python scripts/fuzz.py [--inputs=100000] [--seed=0] [--readers=pkl,safetensors,pth,annotations,segmentations]
 
 Anything else counts as failed: another error than UserError, a message of several lines, ten seconds of the processor
 without an end, 64 MiB more memory than before. What an annotation file is accepted as must also be checked and planned
@@ -50,6 +50,7 @@ LIMIT_S = 10  # of the processor, for one input: on a busy machine others may ta
 LIMIT_KIB = 64 * 1024  # by which one input may raise the peak of memory
 WARM_UP = 200  # inputs before memory counts
 LIES = ("method", "flags", "size", "packed", "at", "crc")  # of a directory of an archive
+SUFFIXES = ("pkl", "safetensors", "pth")  # of readers that have one of their own; the others read JSON
 SHOWN = 5  # failures that are printed
 STATE = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.float32([1, -2])}
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**40, 2**63 - 1)
@@ -191,6 +192,25 @@ def annotation_files(rng: random.Random) -> bytes:
     return damaged(text, rng) if rng.random() < 0.3 else text
 
 
+def segmentation_files(rng: random.Random) -> bytes:
+    """Annotations that are sound but for their outlines."""
+    content = sound_annotations()
+    people = [entry | {"segmentation": outline(rng), "iscrowd": rng.randrange(2)} for entry in content["annotations"]]
+    return json.dumps(content | {"annotations": people}).encode()
+
+
+def outline(rng: random.Random) -> Any:
+    """Polygons or a run-length code, as numbers or as text; sound ones, others, and ones with one value damaged."""
+    numbers = [
+        rng.choice((rng.uniform(-10, 100), *NUMBERS, 0, 1, 2)) for _ in range(rng.choice((0, 1, 4, 5, 6, 7, 400)))
+    ]
+    text = "".join(chr(rng.choice((rng.randrange(48, 112), rng.randrange(0x300)))) for _ in range(rng.randrange(30)))
+    counts = rng.choice(([4800], [0, 4800], [100, 200, 4500], [round(x) for x in numbers], text))
+    size = rng.choice(([60, 80], [60, 80], [80, 60], [0, 0], [60], [2**31, 2**31], numbers))
+    sound = rng.choice(([numbers], [numbers, [1, 2, 30, 4, 5, 60]], {"counts": counts, "size": size}))
+    return sound if rng.random() < 0.5 else damaged_tree(sound, rng)
+
+
 def read_weights_file(path: Path, rng: random.Random) -> None:
     for x in read_weights(path).tensors.values():
         x.tobytes()  # every number: what is mapped is read only then
@@ -214,6 +234,7 @@ READERS: dict[str, tuple[Callable[[random.Random], bytes], Reader]] = {
     "safetensors": (safe_tensors, read_weights_file),
     "pth": (torch_files, read_weights_file),
     "annotations": (annotation_files, use_annotations),
+    "segmentations": (segmentation_files, use_annotations),
 }
 
 
@@ -242,7 +263,7 @@ def peak() -> int:
 def fuzz(name: str, inputs: int, seed: int, folder: Path) -> int:
     """Tries one reader; prints what came of it; returns the number of failures."""
     make, reader = READERS[name]
-    path = folder / f"input.{'json' if name == 'annotations' else name}"
+    path = folder / f"input.{name if name in SUFFIXES else 'json'}"
     counts = {"refused": 0, "accepted": 0, "failed": 0}
     start, highest = time.monotonic(), peak()
     for number in range(inputs):

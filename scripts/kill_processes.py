@@ -1,10 +1,11 @@
 """Kills one of two training processes at random, again and again, and compares with a run that nobody killed.
 
-    python scripts/kill_processes.py [--kills=10] [--steps=60] [--seed=0]
+    python scripts/kill_processes.py [--kills=10] [--steps=60] [--seed=0] [--config=tests/tiny_family.py:querypose]
 
-Two processes of two CPU devices each train the tiny model on synthetic people. One of them gets SIGKILL at a random
-step; both are started again with the same command. In the end every loss must be that of the run without kills, to the
-bit. Prints one line per kill: the step, how long the other process took to end, its exit code and last line.
+Two processes of two CPU devices each train a tiny model on synthetic people. One of them, in turn, gets SIGKILL at a
+random step; both are started again with the same command. In the end every loss and every array of the last checkpoint
+must be that of the run without kills, to the bit. Prints one line per kill: the step, how long the other process took
+to end, its exit code and last line.
 """
 
 import argparse
@@ -19,21 +20,27 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from querypose_jax.checkpoints.checkpoint import load_arrays  # noqa: E402
+from scripts.kill_training import differing  # noqa: E402
+
 HEARTBEAT_S = 30
 PATIENCE_S = 600  # for anything that should happen
 
 
-def start(workdir: Path, data: Path, steps: int) -> list[subprocess.Popen]:
+def start(config: str, workdir: Path, steps: int) -> list[subprocess.Popen]:
     """Both processes of a run."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(workdir.parent / "programs")
     command = [
-        sys.executable, "launch.py", "--config=tests/tiny_run.py", f"--workdir={workdir}",
-        f"--config.data.prepared={data}", "--config.data.batch_size=4", f"--config.train.num_steps={steps}",
-        "--config.train.checkpoint_every=5", f"--config.train.heartbeat_s={HEARTBEAT_S}",
-        f"--coordinator=localhost:{port}", "--num_processes=2",
+        sys.executable, "launch.py", f"--config={config}", f"--workdir={workdir}",
+        f"--config.data.prepared={workdir.parent / 'data'}", "--config.data.batch_size=4",
+        f"--config.train.num_steps={steps}", "--config.train.checkpoint_every=5",
+        f"--config.train.heartbeat_s={HEARTBEAT_S}", f"--coordinator=localhost:{port}", "--num_processes=2",
     ]  # fmt: skip
     return [
         subprocess.Popen(
@@ -79,27 +86,42 @@ def kill_one(processes: list[subprocess.Popen], workdir: Path, step: int, victim
     return f"the other ended after {time.monotonic() - killed:.1f} s with {other.returncode}: {line}"
 
 
+def survive(config: str, folder: Path, kills: int, steps: int, seed: int) -> dict:
+    """Kills one of two processes so often, both in turn; what came of it.
+
+    Returns:
+        `kills`, `steps`, `arrays` of the last checkpoint, and `differs`: lines about what is not equal to the bit.
+    """
+    rng = random.Random(seed)
+    whole, killed = folder / "whole", folder / "killed"
+    finish(start(config, whole, steps))
+    told = []
+    for number, step in enumerate(sorted(rng.sample(range(2, steps - 5), kills)), 1):
+        victim = (number + seed) % 2
+        came = kill_one(start(config, killed, steps), killed, step, victim)
+        told.append(f"process {victim} after step {step}: {came}")
+        print(f"kill {number}: {told[-1]}", flush=True)
+    finish(start(config, killed, steps))
+    expected, found = losses(whole), losses(killed)
+    arrays = load_arrays(killed, steps)
+    differs = [] if list(found) == list(range(1, steps + 1)) else ["steps are not logged once and in order"]
+    differs += [f"loss of step {step}" for step in expected if expected[step] != found.get(step)]
+    differs += [f"step {steps}: {name}" for name in differing(killed, whole, steps)]
+    return {"kills": told, "steps": steps, "arrays": len(arrays), "differs": differs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", default="tests/tiny_family.py:querypose")
     options = parser.parse_args()
-    rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed, data = (Path(folder) / name for name in ("whole", "killed", "data"))
-        finish(start(whole, data, options.steps))
-        for number, step in enumerate(sorted(rng.sample(range(2, options.steps - 5), options.kills)), 1):
-            victim = rng.randrange(2)
-            print(f"kill {number}: process {victim} after step {step}: ", end="", flush=True)
-            print(kill_one(start(killed, data, options.steps), killed, step, victim), flush=True)
-        finish(start(killed, data, options.steps))
-        expected, found = losses(whole), losses(killed)
-    once = list(found) == list(range(1, options.steps + 1))
-    different = [step for step in expected if expected[step] != found.get(step)]
-    print(f"steps logged once and in order: {once}; losses that differ: {len(different)} of {options.steps}", end="")
-    print(f", the first at step {different[0]}" if different else "")
-    sys.exit(bool(different) or not once)
+        found = survive(options.config, Path(folder), options.kills, options.steps, options.seed)
+    print(f"{found['steps']} steps, {found['arrays']} arrays of the last checkpoint")
+    print("\n".join(found["differs"]) or "nothing differs")
+    sys.exit(bool(found["differs"]))
 
 
 if __name__ == "__main__":

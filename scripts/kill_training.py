@@ -1,18 +1,20 @@
 """Kills a training run again and again, at the worst moments too, and compares with a run that nobody killed.
 
-    python scripts/kill_training.py [--kills=20] [--steps=240] [--seed=0]
+    python scripts/kill_training.py [--kills=25] [--steps=240] [--seed=0] [--config=tests/tiny_family.py:querypose]
 
-One process trains the tiny model on synthetic people; a checkpoint every 4 steps, an evaluation every 12. It is killed
+One process trains a tiny model on synthetic people; a checkpoint every 4 steps, an evaluation every 12. It is killed
 
     write        while a checkpoint is half written
     evaluation   while an evaluation is under way
     step         at a random step
     start        at a random moment of its first seconds: importing, restoring, compiling
+    told         at a random step, by SIGTERM: it must save that step and end by itself
 
-(SIGKILL) and is started again with the same command. In the end every logged number that does not depend on the clock,
-and every array of the last checkpoint (parameters, statistics, moments), must be those of the run without kills, to the
-bit. After every kill all checkpoints must be readable and equal, to the bit, to those of the other run; all the while
-the folder is watched: it may hold keep + 1 checkpoints, whole or in the making. Prints a line per kill.
+(else by SIGKILL) and is started again with the same command. In the end every logged number that does not depend on
+the clock, and every array of the last checkpoint (parameters, their averages, statistics, moments), must be those of
+the run without kills, to the bit. After every kill all checkpoints must be readable and equal, to the bit, to those of
+the other run; all the while the folder is watched: it may hold keep + 1 checkpoints, whole or in the making. Prints a
+line per kill.
 """
 
 import argparse
@@ -28,6 +30,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 ROOT = Path(__file__).parent.parent
@@ -40,19 +43,28 @@ from querypose_jax.checkpoints.results import is_evaluated  # noqa: E402
 
 CHECKPOINT_EVERY, EVALUATE_EVERY, KEEP_LAST = 4, 12, 2
 KEEP = KEEP_LAST + 1  # the newest ones and the best
-KINDS = ("write", "evaluation", "step", "start")
+KINDS = ("write", "evaluation", "step", "start", "told")
 CLOCK = ("images_per_second", "first_step_seconds")  # logged, and different in every run
 START_S = 8.0  # seconds in which a start is killed
-PATIENCE_S = 600  # for anything that should happen
+PATIENCE_S = 900  # for anything that should happen
 
 
-def start(workdir: Path, shared: Path, steps: int, keep_last: int = KEEP_LAST) -> subprocess.Popen:
-    """A run, whose programs and data are made once."""
+class Run(NamedTuple):
+    """A run of which there may be several, whose programs and data are made once."""
+
+    config: str
+    shared: Path
+    """Folder of programs and data."""
+    steps: int
+
+
+def start(run: Run, workdir: Path, keep_last: int = KEEP_LAST) -> subprocess.Popen:
+    shared = run.shared
     cache = {"JAX_COMPILATION_CACHE_DIR": str(shared / "programs"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [
-        sys.executable, "launch.py", "--config=tests/tiny_run.py", f"--workdir={workdir}",
-        f"--config.data.prepared={shared / 'data'}", "--config.matching.solver=device",
-        f"--config.train.num_steps={steps}", f"--config.train.checkpoint_every={CHECKPOINT_EVERY}",
+        sys.executable, "launch.py", f"--config={run.config}", f"--workdir={workdir}",
+        f"--config.data.prepared={shared / 'data'}",
+        f"--config.train.num_steps={run.steps}", f"--config.train.checkpoint_every={CHECKPOINT_EVERY}",
         f"--config.train.keep_last={keep_last}", f"--config.eval.every={EVALUATE_EVERY}", "--config.eval.num_drawn=0",
     ]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -104,7 +116,7 @@ def moment(kind: str, workdir: Path, rng: random.Random) -> Callable[[], bool]:
         return has_come
     if kind == "evaluation":
         return lambda: evaluating(workdir) is not None
-    if kind == "step":
+    if kind in ("step", "told"):
         step = last_step(workdir) + rng.randrange(1, 2 * CHECKPOINT_EVERY)
         return lambda: last_step(workdir) >= step
     until = time.monotonic() + rng.uniform(0, START_S)
@@ -120,8 +132,10 @@ def kill(process: subprocess.Popen, kind: str, workdir: Path, rng: random.Random
             raise SystemExit(f"no moment of kind {kind}: {process.stderr.read().decode()[-2000:]}")
         time.sleep(0.001)
     time.sleep({"write": rng.uniform(0, 0.05), "evaluation": rng.uniform(0, 1.0)}.get(kind, 0.0))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.send_signal(signal.SIGTERM if kind == "told" else signal.SIGKILL)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    if kind == "told" and (process.returncode or newest_step(workdir) != last_step(workdir)):
+        raise SystemExit(f"told to end, a run ended with {process.returncode} unsaved: {errors.decode()[-2000:]}")
     half, step = sorted(writing(workdir)), evaluating(workdir)
     if kind == "write":
         return f"inside the write of {half[-1]}" if half else None
@@ -153,47 +167,71 @@ def differing(killed: Path, whole: Path, step: int) -> list[str]:
     return [n for n in names if n not in found or n not in expected or found[n].tobytes() != expected[n].tobytes()]
 
 
+def survive(run: Run, kills: int, seed: int) -> dict:
+    """Kills a run so often; what it was like, and by name all that differs from a run that nobody killed.
+
+    Returns:
+        `kills` by moment, `lines` of metrics.jsonl, `arrays` and `numbers` of the last checkpoint, `most_checkpoints`
+        on disk at a time, and `differs`: lines about what is not equal to the bit or more than it may be.
+    """
+    rng, began = random.Random(seed), time.monotonic()
+    whole, killed = run.shared / "whole", run.shared / "killed"
+    differs, reached = [], Counter[str]()
+    finish(start(run, whole, keep_last=run.steps))  # keeps all, to compare with
+    print(f"run without kills: {time.monotonic() - began:.0f} s", flush=True)
+    watch = Watch(killed)
+    watch.start()
+    while sum(reached.values()) < kills:
+        kind = KINDS[sum(reached.values()) % len(KINDS)]
+        told = kill(start(run, killed), kind, killed, rng)
+        if told is None:
+            continue  # a moment too late: one more kill of this kind
+        reached[kind] += 1
+        newest, steps = newest_step(killed), finished_steps(killed)
+        wrong = [f"step {step}: {name}" for step in steps for name in differing(killed, whole, step)]
+        differs += wrong
+        state = f"{len(wrong)} arrays differ ({wrong[0]})" if wrong else "equal to the bit"
+        left = "no checkpoint yet" if newest is None else f"checkpoints {steps}: {state}"
+        print(f"kill {sum(reached.values()):2d} ({kind}) {told}; {left}", flush=True)
+    finish(start(run, killed))
+    watch.over.set()
+    watch.join()
+    expected, found = logged(whole), logged(killed)
+    differs += [
+        f"line {number} of metrics.jsonl"
+        for number, (a, b) in enumerate(zip(expected, found, strict=False), 1)
+        if a != b
+    ]
+    differs += [] if len(expected) == len(found) else [f"{len(found)} lines of metrics.jsonl, not {len(expected)}"]
+    differs += [f"step {run.steps}: {name}" for name in differing(killed, whole, run.steps)]
+    differs += [] if watch.most <= KEEP + 1 else [f"{watch.most} checkpoints on disk, not {KEEP + 1}"]
+    arrays = load_arrays(killed, run.steps)
+    return {
+        "kills": dict(reached),
+        "lines": len(found),
+        "arrays": len(arrays),
+        "numbers": int(sum(np.size(array) for array in arrays.values())),
+        "most_checkpoints": watch.most,
+        "differs": differs,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--steps", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", default="tests/tiny_family.py:querypose")
     options = parser.parse_args()
-    rng, began = random.Random(options.seed), time.monotonic()
-    bad, reached = [], Counter[str]()
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        whole, killed, shared = (Path(folder) / name for name in ("whole", "killed", "shared"))
-        finish(start(whole, shared, options.steps, keep_last=options.steps))  # keeps all, to compare with
-        print(f"run without kills: {time.monotonic() - began:.0f} s", flush=True)
-        watch = Watch(killed)
-        watch.start()
-        number = 0
-        while number < options.kills:
-            kind = KINDS[number % len(KINDS)]
-            told = kill(start(killed, shared, options.steps), kind, killed, rng)
-            if told is None:
-                continue  # a moment too late: one more kill of this kind
-            number += 1
-            reached[kind] += 1
-            newest = newest_step(killed)
-            wrong = [name for step in finished_steps(killed) for name in differing(killed, whole, step)]
-            bad += wrong
-            state = f"{len(wrong)} arrays differ ({wrong[0]})" if wrong else "equal to the bit"
-            left = "no checkpoint yet" if newest is None else f"checkpoints {finished_steps(killed)}: {state}"
-            print(f"kill {number:2d} ({kind}) {told}; {left}", flush=True)
-        finish(start(killed, shared, options.steps))
-        watch.over.set()
-        watch.join()
-        lines = [(a, b) for a, b in zip(logged(whole), logged(killed), strict=False) if a != b]
-        lengths = (len(logged(whole)), len(logged(killed)))
-        last = differing(killed, whole, options.steps)
-        arrays = load_arrays(killed, options.steps)
-    numbers = sum(np.size(array) for array in arrays.values())
-    print(f"kills by moment: {dict(reached)}; {time.monotonic() - began:.0f} s in all")
-    print(f"lines of metrics.jsonl: {lengths[1]} of {lengths[0]}, {len(lines)} differ")
-    print(f"last checkpoint: {len(arrays)} arrays, {numbers} numbers; {len(last)} arrays differ")
-    print(f"checkpoints on disk: at most {watch.most} in {watch.looks} looks; allowed {KEEP + 1}")
-    sys.exit(bool(bad or lines or last or lengths[0] != lengths[1] or watch.most > KEEP + 1))
+        found = survive(Run(options.config, Path(folder), options.steps), options.kills, options.seed)
+    print(f"kills by moment: {found['kills']}; {time.monotonic() - began:.0f} s in all")
+    print(f"lines of metrics.jsonl: {found['lines']}")
+    print(f"last checkpoint: {found['arrays']} arrays, {found['numbers']} numbers")
+    print(f"checkpoints on disk: at most {found['most_checkpoints']}; allowed {KEEP + 1}")
+    print("\n".join(found["differs"]) or "nothing differs")
+    sys.exit(bool(found["differs"]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """README.md and docs/: commands parse, links lead somewhere, every command is run by a test or says what it needs."""
 
+import json
 import os
 import re
 import shlex
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 import launch
-from input_pipeline import check, dump
+import querypose_jax
+from input_pipeline import check, convert, dump
 from querypose_jax import command_line
 from querypose_jax.bench import __main__ as bench
 from querypose_jax.configuration.check_config import check_config
 from querypose_jax.weights import command as weights
+from scripts.make_notebook import notebook
 from tests.toy import family  # noqa: F401  a command of docs/add_a_model.md names it
 
 ROOT = Path(__file__).parent.parent
@@ -29,15 +32,18 @@ RUN_BY = {
     "make demo": "tests/test_launch.py::test_train_evaluate_predict_from_nothing",
     "make test": "needs nothing: it is the command that runs this test",
     "make test-all": "needs nothing: it is the command that runs this test",
+    "python launch.py --mode=predict --weights=edpose_r50_coco.pth --input=photo.jpg --output=poses":
+        "tests/weights/test_cache.py::"
+        "test_the_command_line_takes_a_file_in_place_of_a_run_and_says_terms_and_threshold_once",
     "python launch.py --mode=predict --workdir=runs/demo --input=docs/pictures/people.jpg --output=poses":
         "tests/test_launch.py::test_predict_needs_neither_tensorflow_nor_the_input_pipeline",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.data.root=/path/to/coco "
     "--config.init_from=weights/resnet50": "needs COCO and ImageNet weights",
+    "python launch.py --config=configs/coco_r50.py --workdir=DIR": "needs a GPU and COCO",
     "python launch.py --mode=eval --workdir=runs/coco_r50": "needs COCO",
     "python launch.py --mode=export --workdir=runs/demo --output=exported":
         "tests/test_docs.py::test_the_notebook_runs_as_a_script_in_an_empty_folder",
-    "python -m querypose_jax.weights --source=official --input=querypose_hrnet32.pth "
-    "--config=configs/coco_hrnet_w32.py:light --output=weights/w32":
+    "python -m querypose_jax.weights --input=querypose_hrnet32.pth --output=weights/w32":
         "tests/weights/test_importing.py::test_a_whole_checkpoint_becomes_a_whole_model",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=coco_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
@@ -55,6 +61,16 @@ RUN_BY = {
         "test_command_reports_draws_charts_and_says_by_its_exit_code_whether_training_can_start",
     "python -m input_pipeline.check --config=configs/crowdpose_r50.py --config.data.root=data/crowdpose":
         "needs CrowdPose",
+    "python launch.py --config=configs/coco_r50.py --workdir=runs/yolo --config.data.name=yolo "
+    "--config.data.root=/path/to/folder": "needs pictures with labels in YOLO's form",
+    "python -m input_pipeline.convert --config=configs/custom_example.py --to=yolo --output=data/insects_yolo":
+        "tests/input_pipeline/test_yolo.py::test_the_command_says_what_is_lost",
+    "python -m input_pipeline.convert --config=configs/custom_example.py --to=coco --output=data/insects_again "
+    "--config.data.name=yolo --config.data.root=data/insects_yolo":
+        "tests/input_pipeline/test_yolo.py::test_coco_to_yolo_and_back_is_the_same_to_the_last_bit",
+    "python -m input_pipeline.check --config=configs/synthetic_tiny.py --output=report --draw=16 "
+    "--config.data.augment.rotate=30 --config.data.augment.hue=0.1":
+        "tests/input_pipeline/test_augment.py::test_check_draws_training_pictures_with_their_labels",
     "python -m input_pipeline.dump --config=configs/synthetic_tiny.py --output=batches --steps=200":
         "tests/input_pipeline/test_dump.py::test_command_writes_what_a_process_without_tensorflow_reads",
     "python -m input_pipeline.dump --config=configs/synthetic_tiny.py --output=pictures --kind=eval":
@@ -69,6 +85,8 @@ RUN_BY = {
     "python launch.py --config=configs/coco_r50.py --workdir=/shared/runs/coco_r50 --config.data.root=/shared/coco "
     "--config.data.prepared=/local/prepared --config.data.batch_size=64 --config.train.grace_s=50":
         "needs SLURM and COCO",
+    "python launch.py --mode=serve --workdir=runs/demo":
+        "tests/inference/test_serving.py::test_a_picture_gives_its_people_and_a_drawing",
     "python launch.py ... --coordinator=HOST0:1234 --num_processes=2 --process_id=0":
         "tests/multi_device/test_processes.py::test_two_processes_continue_as_one",
     "python launch.py ... --coordinator=HOST0:1234 --num_processes=2 --process_id=1":
@@ -79,8 +97,7 @@ RUN_BY = {
     "python scripts/rank_ablations.py --output=runs/ranking": "needs hours",
     "python -m pytest tests/parity --junitxml=parity.xml": "needs goldens",
     "python -m tests.parity.table parity.xml": "needs goldens",
-    "python -m querypose_jax.weights --source=detectron2 --input=R-50.pkl --config=configs/coco_r50.py "
-    "--output=weights/resnet50":
+    "python -m querypose_jax.weights --input=R-50.pkl --config=configs/coco_r50.py --output=weights/resnet50":
         "tests/weights/test_importing.py::test_the_file_of_a_trunk_starts_a_model_whose_head_stays_random",
     "python launch.py --config=configs/coco_r50.py --workdir=runs/coco_r50 --config.init_from=weights/resnet50 "
     "--config.data.root=...": "needs COCO and ImageNet weights",
@@ -100,6 +117,17 @@ RUN_BY = {
     "python launch.py --config=configs/simplepose/coco_hourglass104.py --workdir=runs/simplepose_coco "
     "--config.data.root=/path/to/coco --config.init_from=weights/hg104": "needs COCO and CenterNet's weights",
     "python launch.py --mode=eval --workdir=runs/simplepose_coco --config.eval.image_filter=with_person": "needs COCO",
+    "python -m querypose_jax.weights --source=official --input=grouppose_r50.pth "
+    "--config=configs/grouppose/coco_r50.py --output=weights/grouppose_r50":
+        "tests/weights/test_full_states.py::"
+        "test_a_complete_group_pose_gives_the_golden_poses_and_comes_back_unchanged",
+    "python launch.py --mode=predict --workdir=weights/grouppose_r50 --input=photo.jpg --output=poses":
+        "needs released weights",
+    "python launch.py --config=configs/grouppose/synthetic_tiny.py --workdir=runs/grouppose_tiny": "needs minutes",
+    "python launch.py --config=configs/custom_example.py --workdir=runs/insects_from_people "
+    "--config.init_from=runs/demo":
+        "tests/checkpoints/test_start.py::"
+        "test_every_array_is_either_that_of_the_weights_or_as_drawn_but_for_rows_of_the_same_name",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=querypose_r50.safetensors":
         "tests/weights/test_exporting.py::test_import_and_export_are_each_others_inverse",
 }  # fmt: skip
@@ -135,6 +163,9 @@ def dry(monkeypatch):
     monkeypatch.setattr(launch, "MODES", nothing)
     monkeypatch.setattr(launch, "join", lambda *told: None)
     monkeypatch.setattr(launch, "run_config", lambda options: options.config)  # there is no run
+    monkeypatch.setattr(launch, "weights_folder", lambda options: "DIR")
+    monkeypatch.setattr(weights, "local_file", lambda *told: Path("FILE"))
+    monkeypatch.setattr(weights, "imported", lambda *told: (Path("DIR"), ["imported"]))
     monkeypatch.setattr(weights, "import_weights", lambda *told: [])
     monkeypatch.setattr(weights, "export_weights", lambda *told: [])
     monkeypatch.setattr(bench, "run_table", lambda name, config, options: "")
@@ -154,8 +185,8 @@ def exit_code(command: str) -> int:
         name, rest = arguments[1], arguments[2:]
     if "..." in rest:  # of the page's command before
         rest = ["--config=configs/coco_r50.py", "--workdir=DIR", *(word for word in rest if word != "...")]
-    if name in ("input_pipeline.check", "input_pipeline.dump"):
-        module = check if name.endswith("check") else dump
+    if name in ("input_pipeline.check", "input_pipeline.dump", "input_pipeline.convert"):
+        module = {"check": check, "dump": dump, "convert": convert}[name.split(".")[1]]
         check_config(command_line.parse_flags([name, *rest], module.define_flags, None).config)
         return 0
     mains = {
@@ -216,6 +247,17 @@ def test_links_lead_to_files_and_headings(page):
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+def test_the_reference_has_every_public_name_and_no_other():
+    named = re.findall(r"^::: querypose_jax\.[\w.]*?(\w+)$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(querypose_jax.__all__)
+
+
+def test_the_notebook_has_the_cells_of_the_script():
+    written = json.loads((ROOT / "docs" / "notebook.ipynb").read_text())
+    assert written == notebook((ROOT / "docs" / "notebook.py").read_text()), "run scripts/make_notebook.py"
+    assert "".join(written["cells"][2]["source"]).startswith("from pathlib import Path")
 
 
 @pytest.mark.slow

@@ -146,9 +146,6 @@ def test_a_checkpoint_of_another_model_is_one_line_in_every_mode(fails, imported
     data = f"--config.data.prepared={tmp_path}/data"
     assert "another model" in fails(TINY, f"--workdir={imported}", "--mode=eval", *other, data)
     assert "model.dim is 16 there and 32 here" in fails(TINY, f"--workdir={imported}", *other, data)
-    run = f"--workdir={tmp_path}/run"
-    assert "another model" in fails(TINY, run, f"--config.init_from={imported}", *other, data)
-    assert not list(tmp_path.glob("run/checkpoints/*"))
     predict = ["--mode=predict", f"--workdir={imported}", f"--input={tmp_path}", f"--output={tmp_path}/out"]
     assert "another model" in fails(*predict, *other)
 
@@ -272,3 +269,32 @@ def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
     (run / "eval" / "5" / "metrics.json").unlink()
     assert launch.main(["launch.py", f"--workdir={run}", "--mode=eval"]) == 0
     assert json.loads((run / "eval" / "5" / "metrics.json").read_text()) == trained
+
+
+@pytest.mark.parametrize(
+    ("typed", "run"),
+    [
+        (["predict", "--input=a.jpg"], ["--mode=predict", "--input=a.jpg"]),
+        (["train", "--workdir=run"], ["--mode=train", "--workdir=run"]),
+        (["dance"], ["--mode=dance"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_the_console_command_takes_the_verb_first(typed, run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(launch, "whole_process", seen.append)
+    monkeypatch.setattr(sys, "argv", ["querypose-jax", *typed])
+    launch.console()
+    assert seen == [["querypose-jax", *run]]
+
+
+def test_the_console_command_exchanges_weights_and_asks_for_a_verb(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["querypose-jax", "weights", "--to=official"])
+    with pytest.raises(SystemExit, match="2"):
+        launch.console()
+    assert "--input, --output is missing" in capsys.readouterr().err
+    for nothing in ([], ["--workdir=run"]):
+        monkeypatch.setattr(sys, "argv", ["querypose-jax", *nothing])
+        with pytest.raises(SystemExit, match="2"):
+            launch.console()
+        assert "error: the verb comes first: querypose-jax train|eval|predict" in capsys.readouterr().err

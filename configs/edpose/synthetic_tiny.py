@@ -2,7 +2,9 @@
 
 python launch.py --config=configs/edpose/synthetic_tiny.py --workdir=runs/edpose_tiny
 
-How many steps it takes has not been measured yet.
+With a schedule of 2,000 steps (`--config.train.num_steps=2000`), seed 0: keypoint AP .268, .595, .852, .888 on the 200
+held-out pictures after 500, 1,000, 1,500, 2,000 steps, box AP .815 at the end; 0.59 s of processor time a step. The
+2,500 steps below are not measured yet. QueryPose's tiny model has .695 after 2,000 steps (docs/benchmarks.md).
 """
 
 from ml_collections import ConfigDict
@@ -26,6 +28,7 @@ def get_config() -> ConfigDict:
     )
     config.model.backbone.update(name="small")
     config.model.denoising.queries = 10
+    config.model.loss.pictures_per_group = 8  # all of a batch
 
     on_synthetic_people(config)
     resized_whole(config)

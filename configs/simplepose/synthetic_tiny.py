@@ -1,6 +1,9 @@
-"""A small SimplePose on synthetic people; learns from scratch on two CPU cores.
+"""A small SimplePose on synthetic people; learns from scratch in minutes on two CPU cores.
 
 python launch.py --config=configs/simplepose/synthetic_tiny.py --workdir=runs/simplepose_tiny
+
+Keypoint AP on the 200 held-out pictures: .880 at step 400, .932 at 800, .949 at 1,600, where the measured run ended;
+0.42 seconds of processor time a step (docs/benchmarks.md).
 """
 
 from ml_collections import ConfigDict

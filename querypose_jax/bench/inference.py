@@ -72,7 +72,20 @@ def weights(config: ConfigDict, workdir: str | None) -> tuple[nnx.GraphDef, nnx.
     """Of the newest checkpoint of a run, or random."""
     if workdir:
         return load_model(Path(workdir), None, config)[1:]
-    return nnx.split(build_model(config, rngs=nnx.Rngs(0)))
+    graphdef, state = nnx.split(build_model(config, rngs=nnx.Rngs(0)))
+    return graphdef, without_zero_kernels(state)
+
+
+def without_zero_kernels(state: nnx.State) -> nnx.State:
+    """Random numbers in place of kernels that start at zero: behind those, nothing would depend on the picture."""
+    rng = np.random.default_rng(0)
+
+    def drawn(x: jax.Array) -> jax.Array | np.ndarray:
+        if x.ndim < 2 or x.any():
+            return x
+        return rng.standard_normal(x.shape, np.float32) / np.sqrt(np.prod(x.shape[:-1]), dtype=np.float32)
+
+    return jax.tree.map(drawn, state)
 
 
 def predict_of(graphdef: nnx.GraphDef, way: Predict) -> Callable:
@@ -91,12 +104,14 @@ def peer_poses(config: ConfigDict, workdir: str | None, batch: Batch, way: PeerW
 
 
 def about_difference(candidates: dict[str, Callable], peer: str) -> str:
-    """How far the coordinates of all valid results are from the peer's, pixels.
+    """How far the coordinates of all valid results are from the peer's, pixels; of all results where none is valid.
 
     Random weights amplify rounding: they send joints far outside of the picture.
     """
     ours = jax.device_get(candidates["all"]())
-    found = np.abs(ours.keypoints - candidates[peer]())[ours.valid]
-    if not found.size:
-        return f"Keypoints were not compared with {peer}: no result is valid with these weights; give --workdir."
-    return f"Keypoints differ from {peer}, by {np.median(found):.1e} pixels (median), {found.max():.1e} at most."
+    kept, which = (ours.valid, "valid") if ours.valid.any() else (np.ones_like(ours.valid), "none of them valid")
+    found = np.abs(ours.keypoints - candidates[peer]())[kept]
+    return (
+        f"Keypoints differ from {peer}, by {np.median(found):.1e} pixels (median), {found.max():.1e} at most "
+        f"({kept.sum()} results, {which})."
+    )

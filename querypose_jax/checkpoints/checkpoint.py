@@ -6,7 +6,7 @@ and `about` (JSON: step, hashes, code version). Whoever wants a model gets the a
 Arrays are stored by name, so that a mismatch can be told in words and any mesh can read them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
-from jax.sharding import Sharding, SingleDeviceSharding
+from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
@@ -120,28 +120,39 @@ def load_arrays(directory: Path, step: int | None = None) -> dict[str, np.ndarra
     return arrays
 
 
-def load_weights(directory: str | Path, model: nnx.State, raw: bool = False) -> tuple[nnx.State, list[str]]:
-    """Starts a fresh model from saved weights, all of which must fit; placed as `model` is.
+def load_weights(directory: str | Path, model: nnx.State, raw: bool = False) -> dict[str, Array]:
+    """Every array of saved weights, for a fresh model: placed as its own of that name and shape, others everywhere.
 
-    Weights of a part (a backbone, say) are welcome: what they do not name keeps its value. `raw` as in `load_model`.
-
-    Returns:
-        the state, and the names that kept their value.
+    Weights of a part (a backbone, say) are welcome. `raw` as in `load_model`.
 
     Raises:
-        UserError: nothing there, or names or shapes that the model does not have.
+        UserError: nothing there.
     """
     directory = Path(directory)
-    wanted = named_leaves(model)
+    leaves = named_leaves(model)
     with _existing(directory, None) as (manager, step):
-        names = _saved_shapes(manager, step)["model"]
-        part = {name: leaf for name, leaf in wanted.items() if name in names}
-        arrays = _read_model(manager, step, part, _where(directory, step), raw)
-    return _fill(model, wanted | arrays), sorted(wanted.keys() - arrays.keys())
+        metadata = manager.item_metadata(step)
+        wanted = {name: _beside(leaves, name, saved) for name, saved in metadata["model"].items()}
+        return _read_model(manager, step, wanted, _where(directory, step), raw)
 
 
-def save_model(directory: str | Path, config: ConfigDict, state: nnx.State, step: int = 0) -> None:
+def fill_weights(model: nnx.State, arrays: Mapping[str, Any]) -> nnx.State:
+    """The state with some of its arrays replaced, by name; they go where those were."""
+    leaves = named_leaves(model)
+    placed = {name: jax.device_put(array, leaves[name].sharding) for name, array in arrays.items()}
+    return _fill(model, leaves | placed)
+
+
+def save_model(
+    directory: str | Path,
+    config: ConfigDict,
+    state: nnx.State,
+    step: int = 0,
+    names: Mapping[str, Sequence[str]] | None = None,
+) -> None:
     """Writes weights (of a whole model or of a part) so that eval, predict and init_from take them.
+
+    `names`: of "classes" and "joints", where they are known, see names.py.
 
     Raises:
         UserError: the folder already holds a checkpoint.
@@ -152,6 +163,8 @@ def save_model(directory: str | Path, config: ConfigDict, state: nnx.State, step
             raise UserError(f"{directory} already holds checkpoints; name another folder")
         write_config(directory, config)
         about = {"step": step, "model": model_hash(config), "code_version": querypose_jax.__version__}
+        if names:
+            about["names"] = names
         items = {"model": ocp.args.StandardSave(named_leaves(state)), "about": ocp.args.JsonSave(about)}
         manager.save(step, args=ocp.args.Composite(**items))
 
@@ -199,6 +212,16 @@ def restore_state(manager: ocp.CheckpointManager, step: int, state: TrainState, 
 def _fill(tree: PyTree, leaves: dict[str, Array]) -> PyTree:
     """The same tree with its leaves taken by name."""
     return jax.tree.unflatten(jax.tree.structure(tree), [leaves[name] for name in named_leaves(tree)])
+
+
+def _beside(leaves: Mapping[str, Array], name: str, saved: Any) -> jax.ShapeDtypeStruct:
+    """How a saved array is read for a model: as the model's own where it is alike, else whole on every device."""
+    own = leaves.get(name)
+    if own is not None and tuple(own.shape) == tuple(saved.shape):
+        return jax.ShapeDtypeStruct(own.shape, own.dtype, sharding=own.sharding)
+    some = next(iter(leaves.values())).sharding
+    everywhere = NamedSharding(some.mesh, PartitionSpec()) if isinstance(some, NamedSharding) else some
+    return jax.ShapeDtypeStruct(tuple(saved.shape), saved.dtype, sharding=everywhere)
 
 
 def _placed(leaves: dict[str, Any], sharding: Sharding | None) -> dict[str, jax.ShapeDtypeStruct]:

@@ -13,6 +13,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 
 NAME = "config.json"
+METADATA = "config"  # key of what a .safetensors file of ours says of itself
 
 
 def write_config(directory: Path, config: ConfigDict) -> None:
@@ -38,10 +39,19 @@ def read_config(directory: Path) -> ConfigDict:
     """
     path = directory / NAME
     try:
-        config = ConfigDict(_tuples(json.loads(path.read_text())))
+        text = path.read_text()
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; name the folder of a run or of imported weights") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a JSON file ({error}); restore it or start in another folder") from None
+    return config_from_text(text, path)
+
+
+def config_from_text(text: str, path: Path) -> ConfigDict:
+    """The configuration that a text of a file holds; see `read_config`, also for errors."""
+    try:
+        config = ConfigDict(_tuples(json.loads(text)))
+    except (json.JSONDecodeError, TypeError) as error:
         raise UserError(f"{path}: not a JSON file ({error}); restore it or start in another folder") from None
     if difference := other_version(config):
         raise UserError(f"{path} is of another version of querypose_jax ({difference}); train or import again")

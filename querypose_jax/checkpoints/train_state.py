@@ -1,5 +1,6 @@
 """All that changes in training: what a checkpoint stores, and where it lives."""
 
+import re
 from dataclasses import dataclass
 
 import jax
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from querypose_jax.devices import sharding
+from querypose_jax.errors import UserError
 
 
 @jax.tree_util.register_dataclass
@@ -20,9 +22,9 @@ class TrainState:
     step: Int[Array, ""]
     """Steps done so far, those whose update was skipped included."""
     params: nnx.State
-    """What the optimizer moves: the model's nnx.Param variables and nothing else."""
+    """What the optimizer moves: the model's nnx.Param variables without those of optimizer.freeze, and nothing else."""
     rest: nnx.State
-    """Running statistics and frozen weights."""
+    """Running statistics and weights that do not train."""
     opt_state: optax.OptState
     ema: nnx.State | None = None
     """Exponential moving average of `params` in at least float32; None where train.ema_decay is 0."""
@@ -44,11 +46,28 @@ class TrainState:
         return nnx.merge_state(params, self.rest)
 
 
+def trainable(freeze: str = "") -> nnx.filterlib.Filter:
+    """Which variables train: the parameters, without those in whose path the regular expression `freeze` is found."""
+    if not freeze:
+        return nnx.Param
+    frozen = re.compile(freeze)
+    return nnx.All(nnx.Param, lambda path, _: not frozen.search(".".join(map(str, path))))
+
+
 def init_state(
-    model: nnx.Module, optimizer: optax.GradientTransformation, averages: bool = False
+    model: nnx.Module, optimizer: optax.GradientTransformation, averages: bool = False, freeze: str = ""
 ) -> tuple[nnx.GraphDef, TrainState]:
-    """Takes a freshly built model apart; returns its structure and the state of step 0, with `averages` or without."""
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    """Takes a freshly built model apart; returns its structure and the state of step 0, with `averages` or without.
+
+    Raises:
+        UserError: no parameter is in `freeze`, or all are.
+    """
+    graphdef, params, rest = nnx.split(model, trainable(freeze), ...)
+    if freeze and (not jax.tree.leaves(params) or not jax.tree.leaves(nnx.filter_state(rest, nnx.Param))):
+        all_or_none = "no parameter" if jax.tree.leaves(params) else "every parameter"
+        raise UserError(
+            f"config.optimizer.freeze={freeze!r} is found in the path of {all_or_none}; say which are to stay"
+        )
     params, rest = jax.tree.map(jnp.copy, (params, rest))  # initialisers may share arrays; donated ones must not
     ema = first_average(params) if averages else None
     return graphdef, TrainState(jnp.zeros((), jnp.int32), params, rest, optimizer.init(params), ema)

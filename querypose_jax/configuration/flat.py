@@ -22,13 +22,13 @@ def flat(config: ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Flat keys of the model, the data and the seed in which two configurations are not the same run, sorted."""
+    """Flat keys of the model, the data, the seed and what trains in which two configurations are other runs, sorted."""
     a, b = _identity(old), _identity(new)
     return sorted(key for key in a.keys() | b.keys() if a.get(key) != b.get(key))
 
 
 def _identity(config: ConfigDict) -> dict[str, Any]:
     chosen = {key: value for key, value in flat(config).items() if key.startswith(("model.", "data."))}
-    chosen["train.seed"] = config.train.seed
+    chosen |= {"train.seed": config.train.seed, "optimizer.freeze": config.optimizer.freeze}
     free = (*MAY_CHANGE, *family_of(config).may_change)
     return {key: value for key, value in chosen.items() if key not in free}

@@ -34,13 +34,16 @@ def never() -> bool:
 
 
 @contextmanager
-def listen(grace_s: float) -> Iterator[Stop]:
-    """Gives `stop()`, true once SIGTERM has come. In several processes each must call it equally often.
+def listen(grace_s: float, wish: Stop = never) -> Iterator[Stop]:
+    """Gives `stop()`, true once SIGTERM has come or `wish()` is true. In several processes each must call it equally
+    often. Only a process's main thread hears of SIGTERM: from another one, as of a notebook's widget, training goes on
+    until it is killed.
 
     Args:
         grace_s: seconds from SIGTERM on in which the context must end; then the process ends with a line on stderr
             and exit code 143, and what was saved before counts. A signal is taken when Python comes to run, so not
             while a program is being compiled.
+        wish: another reason to stop, of this process alone.
     """
     timer = threading.Timer(grace_s, _too_late, (grace_s,))
     timer.daemon = True
@@ -51,12 +54,15 @@ def listen(grace_s: float) -> Iterator[Stop]:
             told.set()
             timer.start()
 
-    before = signal.signal(signal.SIGTERM, note)
+    hears = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, note) if hears else None
     try:
-        yield told.is_set if jax.process_count() == 1 else ask_all(told.is_set)
+        own = lambda: told.is_set() or wish()
+        yield own if jax.process_count() == 1 else ask_all(own)
     finally:
         timer.cancel()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not one of Python's
+        if hears:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)  # None: not one of Python's
 
 
 def ask_all(own: Stop) -> Stop:

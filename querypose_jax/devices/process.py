@@ -1,13 +1,12 @@
 """What training, evaluation, prediction and the benchmarks do to their process before anything else."""
 
-import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from kernels.assignment.callback import give_callbacks_a_thread
+from querypose_jax.files import cache_folder
 from querypose_jax.memory import keep_memory
 
 
@@ -25,8 +24,7 @@ def keep_programs() -> None:
     """
     config: Any = jax.config  # whose names are not typed
     if not config.jax_compilation_cache_dir:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        config.update("jax_compilation_cache_dir", str(Path(cache) / "querypose_jax"))
+        config.update("jax_compilation_cache_dir", str(cache_folder()))
 
 
 def ignore_closed_event_loops() -> None:

@@ -1,12 +1,14 @@
-"""A curve over the steps of a run as SVG, which any browser draws."""
+"""Curves as SVG, which any browser draws: a value over the steps of a run, shares over scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 WIDTH, HEIGHT = 400, 200  # user units
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 26  # margins
 LINE, GRID, TEXT = "#268bff", "#e4e4e8", "#5b606b"
+LINES = ("#268bff", "#e07a00", "#1e8f4e")
+MOST_POINTS = 300  # of a line: more are not seen
 
 
 def curve(points: Sequence[tuple[float, float]]) -> str:
@@ -30,5 +32,36 @@ def curve(points: Sequence[tuple[float, float]]) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
 
 
-def _text(text: str, x: float, y: float, anchor: str) -> str:
-    return f'<text x="{x}" y="{y}" font-size="11" fill="{TEXT}" text-anchor="{anchor}">{text}</text>'
+def shares(lines: Mapping[str, Sequence[tuple[float, float]]], mark: float) -> str:
+    """An SVG element with up to three named lines on axes from 0 to 1.
+
+    Args:
+        lines: name -> (score, share) points along the line.
+        mark: a score that gets a dashed line.
+    """
+
+    def across(x: float) -> float:
+        return LEFT + x * (WIDTH - LEFT - RIGHT)
+
+    def down(y: float) -> float:
+        return HEIGHT - BOTTOM - y * (HEIGHT - TOP - BOTTOM)
+
+    parts = []
+    for tick in (0, 0.5, 1):
+        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down(tick)}" y2="{down(tick)}" stroke="{GRID}"/>')
+        parts.append(_text(f"{tick:g}", LEFT - 6, down(tick) + 4, "end"))
+        parts.append(_text(f"{tick:g}", across(tick), HEIGHT - 8, "middle"))
+    dashed = f'stroke="{TEXT}" stroke-dasharray="3 3"'
+    parts.append(f'<line x1="{across(mark):.1f}" x2="{across(mark):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" {dashed}/>')
+    for (name, points), colour in zip(lines.items(), LINES, strict=False):
+        few = points[:: max(len(points) // MOST_POINTS, 1)]
+        path = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in few)
+        line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6">'
+        parts.append(f"{line}<title>{name}</title></polyline>")
+    for place, (name, colour) in enumerate(zip(lines, LINES, strict=False)):
+        parts.append(_text(name, LEFT + 10 + 70 * place, HEIGHT - BOTTOM - 8, "start", colour))
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+
+
+def _text(text: str, x: float, y: float, anchor: str, colour: str = TEXT) -> str:
+    return f'<text x="{x}" y="{y}" font-size="11" fill="{colour}" text-anchor="{anchor}">{text}</text>'

@@ -5,14 +5,15 @@ The page names its pictures by relative paths and loads nothing else: it opens f
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from querypose_jax.evaluation.breakdown import breakdown_table, read_breakdown
 from querypose_jax.evaluation.coco import COLUMNS, metrics_table
-from querypose_jax.evaluation.curves import curve
+from querypose_jax.evaluation.curves import curve, shares
 from querypose_jax.evaluation.gallery import BEST, WORST
+from querypose_jax.evaluation.operating import Operating, threshold_line
 from querypose_jax.files import write_text
 
 NAME = "index.html"
@@ -36,19 +37,23 @@ svg { width: 100%; background: white; border: 1px solid #e4e4e8; border-radius: 
 """
 
 
-def write_report(folder: Path, metrics: dict[str, float], log: Path | None = None) -> Path:
+def write_report(
+    folder: Path, metrics: dict[str, float], log: Path | None = None, points: Mapping[str, Operating] | None = None
+) -> Path:
     """Writes folder/index.html and returns its path.
 
     Args:
         folder: of an evaluated step; holds pictures/, worst/ and best/.
         metrics: "keypoint/AP" and so on, 0 to 1, -1 where nothing is measured.
         log: metrics.jsonl of the run; None or a file that is missing: a page without curves.
+        points: what each threshold would give, by class, see `operating_points`.
     """
     logged = read_log(log) if log and log.exists() else []
     body = [
         f"<h1>Evaluation of step {escape(folder.name)}</h1>",
         f"<p>{escape(str(folder))}</p>",
         table(metrics),
+        *thresholds(points or {}),
         *curves(logged),
         *(section for name, title, text in SECTIONS if (section := pictures(folder, name, title, text))),
     ]
@@ -72,8 +77,8 @@ def read_log(path: Path) -> list[dict[str, float]]:
 
 def table(metrics: dict[str, float]) -> str:
     """Precision and recall, a row per kind ("keypoint/AP" is of kind "keypoint"), 0 to 100."""
-    kinds = list(dict.fromkeys(name.partition("/")[0] for name in metrics if "/" in name))
     columns = [column for block in COLUMNS for column in block]
+    kinds = list(dict.fromkeys(name.rpartition("/")[0] for name in metrics if name.rpartition("/")[2] in columns))
     rows = []
     for kind in kinds:
         values = [metrics.get(f"{kind}/{column}", -1.0) for column in columns]
@@ -81,6 +86,20 @@ def table(metrics: dict[str, float]) -> str:
         rows.append(f"<tr><th>{escape(kind)}</th>{cells}</tr>")
     head = "".join(f"<th>{column}</th>" for column in columns)
     return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def thresholds(points: Mapping[str, Operating]) -> list[str]:
+    """A section with precision, recall and F1 against the score, a figure for each class."""
+    figures = []
+    for name, at in points.items():
+        lines = {
+            kind: list(zip(at.scores.tolist(), values.tolist(), strict=True))
+            for kind, values in (("precision", at.precision), ("recall", at.recall), ("F1", at.f1))
+        }
+        caption = escape(name or "all") + f": best F1 {100 * at.f1[at.best]:.1f} at {at.threshold:.3f}"
+        figures.append(f"<figure>{shares(lines, at.threshold)}<figcaption>{caption}</figcaption></figure>")
+    text = "<p>Against the score from which people are reported, at OKS 0.5. Predict takes the dashed one.</p>"
+    return ["<h2>Threshold</h2>", text, f"<div class=grid>{''.join(figures)}</div>"] if figures else []
 
 
 def curves(logged: Sequence[dict[str, float]]) -> list[str]:
@@ -113,6 +132,8 @@ def tables(folder: Path, metrics: dict[str, float]) -> str:
     texts = [metrics_table(metrics)]
     if (numbers := read_breakdown(folder)) is not None:
         texts.append(breakdown_table(numbers))
+    if line := threshold_line(metrics):
+        texts.append(line)
     if "pruning/queries" in metrics:
         texts.append(
             f"pose stages ran for {metrics['pruning/queries']:.1f} queries of a picture; "

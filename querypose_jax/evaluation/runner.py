@@ -15,6 +15,7 @@ from querypose_jax.evaluation.breakdown import breakdown, write_breakdown
 from querypose_jax.evaluation.crowdpose import with_box_area
 from querypose_jax.evaluation.gallery import Gallery
 from querypose_jax.evaluation.gather import Found, tell
+from querypose_jax.evaluation.operating import operating_points, threshold_metrics
 from querypose_jax.evaluation.report import write_report
 from querypose_jax.evaluation.scoring import Scoring, score
 from querypose_jax.files import write_json
@@ -58,8 +59,8 @@ def evaluate(
         scoring: protocol, library and extra numbers; None: COCO's protocol by pycocotools.
 
     Returns:
-        "keypoint/AP", "box/AP" and so on, see `scoring.score`; and the mean over the pictures of what the model notes
-        about its work, under its names.
+        "keypoint/AP", "box/AP" and so on, see `scoring.score`; "threshold/score" and so on, see `threshold_metrics`;
+        and the mean over the pictures of what the model notes about its work, under its names.
 
     Raises:
         UserError: a picture came twice, is not in the ground truth or is missing; nothing but drawings is written then.
@@ -73,14 +74,16 @@ def evaluate(
 
     def compute() -> dict[str, float]:
         metrics = score(truth, detections, skeleton, how)
+        by_area = with_box_area(truth) if how.is_crowdpose else truth
+        points = operating_points(by_area, detections, skeleton)
+        metrics |= threshold_metrics(points)
         metrics |= {name: float(np.mean(values)) for name, values in notes.items()}
         if output_dir:
             write_json(output_dir / "detections.json", detections)
-            by_area = with_box_area(truth) if how.is_crowdpose else truth
             write_breakdown(output_dir, breakdown(by_area, detections, skeleton))
             if gallery:
                 gallery.write(output_dir)
-            write_report(output_dir, metrics, output_dir.parent.parent / "metrics.jsonl")
+            write_report(output_dir, metrics, output_dir.parent.parent / "metrics.jsonl", points)
             write_json(output_dir / "metrics.json", metrics, indent=2)
         return metrics
 

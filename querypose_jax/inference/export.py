@@ -86,6 +86,8 @@ def export_model(
         batch_sizes=sorted(batch_sizes),
         platforms=list(platforms),
         programs=programs,
+        threshold=predictor.threshold._asdict(),
+        origin=predictor.origin,
     )
     write_json(folder / exported.ABOUT, about, indent=2)
     return folder

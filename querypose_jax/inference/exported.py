@@ -55,25 +55,27 @@ class Exported:
             self.weights = {name: jax.device_put(file[name]) for name in file.files}
         self._programs: dict[str, Any] = {}
 
-    def __call__(self, picture: np.ndarray, threshold: float = 0.3) -> dict[str, np.ndarray]:
+    def __call__(self, picture: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:
         """The people on one picture, best first; original pixels, continuous (0.5 is a pixel's centre).
 
         Args:
             picture: uint8 [height, width, 3], RGB, any size.
-            threshold: people with a smaller score are left out.
+            threshold: people with a smaller score are left out; None: that of the export, `about["threshold"]`.
 
         Returns:
             scores [n], labels [n], boxes [n, 4] xyxy, keypoints [n, K, 2], keypoint_scores [n, K].
         """
         return self.predict([picture], threshold)[0]
 
-    def predict(self, pictures: Sequence[np.ndarray], threshold: float = 0.3) -> list[dict[str, np.ndarray]]:
+    def predict(self, pictures: Sequence[np.ndarray], threshold: float | None = None) -> list[dict[str, np.ndarray]]:
         """The people on each picture. Pictures that share a canvas go through together, in the exported batch sizes.
 
         Raises:
             ValueError: a picture that is none or fits on no canvas, or a threshold that is no number from 0 to 1.
         """
-        if isinstance(threshold, str | bool) or threshold is None or not 0 <= threshold <= 1:
+        if threshold is None:
+            threshold = self.about.get("threshold", {"score": 0.3})["score"]
+        if isinstance(threshold, str | bool) or not 0 <= threshold <= 1:
             raise ValueError(f"threshold {threshold!r}: must be a number from 0 to 1")
         found: list[dict[str, np.ndarray]] = [{} for _ in pictures]
         by_canvas: dict[tuple[int, int], list[int]] = {}

@@ -1,4 +1,4 @@
-"""The figures of the paper on one's own pictures: where each part looks, and how poses are refined stage by stage."""
+"""A model from inside, on one's own pictures: where parts or joints look, and how poses are refined stage by stage."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,17 +14,17 @@ from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.draw import draw_poses
 from querypose_jax.inference.joint_figures import ExplainedJoints, explained_joints
-from querypose_jax.inference.panels import below_each_other, enlarge, heat, side_by_side
+from querypose_jax.inference.panels import below_each_other, enlarge, side_by_side
 from querypose_jax.inference.prediction import Prediction
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.sources import PictureSource, open_picture
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
+from querypose_jax.inference.tiles import joint_tiles, part_tiles
 from querypose_jax.models.family import Explanation, JointExplanation
 from querypose_jax.models.registry import family_of
 from querypose_jax.structures import Batch, Poses
 
-CROP_SIDE = 200  # pixels of a person in the attention figure
-GREY = 0.8  # brightness of the picture under a map
+TILES_IN_A_ROW = 9  # of the attention figure; a person with more takes several rows
 
 Explain = Callable[[nnx.Module, Batch], Explanation | JointExplanation]
 
@@ -34,12 +34,18 @@ class Explained(NamedTuple):
 
     stages: list[Prediction]
     """These people at every stage, the prediction last."""
-    attention: Float[np.ndarray, "n H W M"]
-    """Where in the box of a person each part looks; each map sums to 1."""
+    stage_names: tuple[str, ...]
+    attention: Float[np.ndarray, "n H W M"] | None
+    """Where in the box of a person each part looks, each map sums to 1; None where joints look instead."""
+    samples: Float[np.ndarray, "n K _ 3"] | None
+    """Where each joint looks in the last stage: x, y (pixels of the picture) and weight; the weights of a joint sum to
+    1. None where parts look instead."""
+    joint_boxes: Float[np.ndarray, "n K 4"] | None
+    """The box of each joint that its samples lie over, xyxy; None where joints are points."""
 
 
 def explain_picture(
-    predictor: Predictor, source: PictureSource, threshold: float = DEFAULT_THRESHOLD
+    predictor: Predictor, source: PictureSource, threshold: float | None = None
 ) -> Explained | ExplainedJoints:
     """Looks inside the model while it predicts one picture.
 
@@ -51,7 +57,7 @@ def explain_picture(
         PictureError: the picture cannot be read.
         UserError: the model's family offers no such look, or the threshold is none.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
     name, picture = open_picture(source)
     config = predictor.config
     explain = family_of(config).explain
@@ -67,7 +73,8 @@ def explain_picture(
     order = np.argsort(-last.scores, kind="stable")
     kept = order[(last.valid & (last.scores >= threshold))[order]]
     people = [_people(stage, kept, picture, predictor, name) for stage in stages]
-    return Explained(people, inside.attention[0][kept])
+    looks = (inside.attention, inside.samples, inside.joint_boxes)
+    return Explained(people, inside.stage_names, *(None if look is None else look[0][kept] for look in looks))
 
 
 def draw_stages(explained: Explained) -> Image.Image:
@@ -77,29 +84,38 @@ def draw_stages(explained: Explained) -> Image.Image:
         large, factor = enlarge(stage.picture)
         fields = (stage.boxes * factor, stage.keypoints * factor, stage.keypoint_scores, stage.scores)
         panels.append(draw_poses(large, *fields, stage.skeleton))
-    return side_by_side(panels, [f"stage {s}" for s in range(1, len(panels) + 1)])
+    return side_by_side(panels, explained.stage_names)
 
 
 def draw_attention(explained: Explained, num_people: int = 4) -> Image.Image:
-    """A row per person: the person with its pose, then the map of each part over it.
+    """For each person its pose, then a tile for each part with its map, or for each joint with the places it reads.
 
     Args:
         explained: at least one person.
-        num_people: how many rows at most, the best people first.
+        num_people: how many people at most, the best first.
     """
     prediction = explained.stages[-1]
-    parts = [name.replace("_", " ") for name, _ in prediction.skeleton.parts]
+    skeleton = prediction.skeleton
     large, factor = enlarge(prediction.picture)
     drawn = draw_poses(
-        large, None, prediction.keypoints * factor, prediction.keypoint_scores, prediction.scores, prediction.skeleton
+        large, None, prediction.keypoints * factor, prediction.keypoint_scores, prediction.scores, skeleton
     )
     rows = []
     for person in range(min(len(prediction), num_people)):
         box = prediction.boxes[person] * factor
-        plain = _crop(large, box)
-        maps = np.moveaxis(explained.attention[person], -1, 0)
-        tiles = [_crop(drawn, box), *(_overlay(plain, weights) for weights in maps)]
-        rows.append(side_by_side(tiles, [f"score {prediction.scores[person]:.2f}", *parts]))
+        if explained.samples is None:
+            names = [name for name, _ in skeleton.parts]
+            tiles = part_tiles(large, drawn, box, explained.attention[person])
+        else:
+            names = list(skeleton.names)
+            scale = (factor, factor, 1)
+            joints = prediction.keypoints[person] * factor
+            boxes = None if explained.joint_boxes is None else explained.joint_boxes[person] * factor
+            tiles = joint_tiles(large, drawn, box, joints, explained.samples[person] * scale, boxes)
+        captions = [f"score {prediction.scores[person]:.2f}", *(name.replace("_", " ") for name in names)]
+        for start in range(0, len(tiles), TILES_IN_A_ROW):
+            row = slice(start, start + TILES_IN_A_ROW)
+            rows.append(side_by_side(tiles[row], captions[row]))
     return below_each_other(rows)
 
 
@@ -119,23 +135,5 @@ def _people(stage: Poses, kept: np.ndarray, picture: Image.Image, predictor: Pre
         keypoints=stage.keypoints[kept],
         keypoint_scores=stage.keypoint_scores[kept],
         name=name,
-        spread=stage.spread[kept],
+        spread=None if stage.spread is None else stage.spread[kept],
     )
-
-
-def _crop(picture: Image.Image, box: np.ndarray) -> Image.Image:
-    """What is in a box, its longer side CROP_SIDE pixels."""
-    x0, y0, x1, y1 = box.tolist()
-    factor = CROP_SIDE / max(x1 - x0, y1 - y0, 1.0)
-    size = (max(round((x1 - x0) * factor), 1), max(round((y1 - y0) * factor), 1))
-    return picture.resize(size, Image.Resampling.BICUBIC, box=(x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)))
-
-
-def _overlay(person: Image.Image, weights: Float[np.ndarray, "h w"]) -> Image.Image:
-    """Weights as heat over a grey picture of the person, which shows where the weights are small."""
-    level = Image.fromarray(np.uint8(255 * np.sqrt(weights / weights.max()))).resize(
-        person.size, Image.Resampling.BILINEAR
-    )
-    share = np.asarray(level)[..., None] / 255
-    grey = np.asarray(person.convert("L"))[..., None] * GREY
-    return Image.fromarray(np.uint8(grey * (1 - share) + heat(share[..., 0]) * share))

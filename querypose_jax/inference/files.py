@@ -13,7 +13,7 @@ from querypose_jax.files import write_json
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.progress import JSON, Progress, file_state
 from querypose_jax.inference.sources import is_many, left_out, list_pictures
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.unfinished import part_of, telling
 from querypose_jax.pictures import PictureError, write_jpeg
 
@@ -22,7 +22,7 @@ UNFINISHED = part_of(Path(NAME)).with_suffix(".jsonl")
 
 
 def predict_files(
-    predictor: Predictor, input: str, output: str, threshold: float = DEFAULT_THRESHOLD, progress: bool = True
+    predictor: Predictor, input: str, output: str, threshold: float | None = None, progress: bool = True
 ) -> int:
     """Writes `output`/NAME.jpg with the poses drawn for each picture, and `output`/predictions.json.
 
@@ -35,7 +35,7 @@ def predict_files(
     Args:
         input: a picture, a folder of pictures, a glob or a text file with a path per line.
         output: a folder, made if needed; not the one the pictures are in.
-        threshold: smallest score of a reported person.
+        threshold: smallest score of a reported person; None: that of the predictor.
         progress: shows a bar.
 
     Returns:
@@ -45,7 +45,7 @@ def predict_files(
         UserError: nothing to read, no picture could be read, the output would overwrite the input, or holds the
             unfinished work of another command.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
     paths, folder = list_pictures(input), Path(output)
     _check_output(folder, paths)
     command = {"input": input, "threshold": threshold, "model": predictor.fingerprint}

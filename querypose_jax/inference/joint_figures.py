@@ -20,7 +20,7 @@ from querypose_jax.structures import Batch
 GREY = 0.8  # brightness of the picture under a map
 LIKELY = 0.2  # of a heatmap: cells from which offsets are drawn
 PANEL_SIDE, COLUMNS = 260, 5  # pixels of a panel's longer side, panels in a row
-FAINT = 0.3  # score with which limbs that were joined before are drawn: the faintest
+FAINT = 0.3  # largest score with which limbs that were joined before are drawn: the faintest
 ARROW_HEAD = 0.3  # of an arrow's length, at most ARROW_PIXELS
 ARROW_PIXELS = 8.0
 
@@ -90,7 +90,10 @@ def draw_offsets(explained: ExplainedJoints, limb: tuple[str, str]) -> Image.Ima
 
 
 def draw_joining(explained: ExplainedJoints) -> Image.Image:
-    """A panel per kind of limb, in the order in which they are joined: the people so far, the new limbs in full."""
+    """A panel per kind of limb, in the order in which they are joined: the people so far, the earlier limbs faint.
+
+    Unsure joints are faint, too: many people of two or three of them are left out at the end.
+    """
     panels, captions = [], []
     kinds = explained.prediction.skeleton.limbs
     for number, (step, ends) in enumerate(zip(explained.steps, kinds, strict=True), start=1):
@@ -98,7 +101,7 @@ def draw_joining(explained: ExplainedJoints) -> Image.Image:
         small.thumbnail((PANEL_SIDE, PANEL_SIDE))
         factor = small.width / step.picture.width
         is_new = np.isin(np.arange(step.skeleton.num_keypoints), ends)
-        scores = np.where(step.keypoint_scores > 0, np.where(is_new, 1, FAINT), 0)
+        scores = np.where(is_new, step.keypoint_scores, np.minimum(step.keypoint_scores, FAINT))
         limbs = replace(step.skeleton, edges=kinds[:number])
         panels.append(draw_poses(small, None, step.keypoints * factor, scores, step.scores, limbs))
         start, end = (step.skeleton.names[joint].replace("_", " ") for joint in ends)

@@ -1,11 +1,31 @@
-"""Films that lie on their side or in a mirror: the display matrix of a frame, applied as players do."""
+"""What a player makes of a stored frame: pixels are made square, then the display matrix turns and mirrors them."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 DISPLAY_MATRIX = "DISPLAYMATRIX"
+FLATTEST_PIXEL = 4  # width : height; anamorphic films have up to 2, and what says more than this is taken for square
+
+
+def shown(frame: Any, pixel: Fraction | None) -> UInt8[np.ndarray, "H W 3"]:
+    """The pixels of a frame of PyAV as a player shows them.
+
+    Args:
+        frame: as decoded.
+        pixel: width : height of a stored pixel (sample aspect ratio); None where the film does not tell.
+    """
+    width, height = square_size(frame.width, frame.height, pixel)
+    return upright(frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BICUBIC"), frame)
+
+
+def square_size(width: int, height: int, pixel: Fraction | None) -> tuple[int, int]:
+    """Width and height of a stored frame with square pixels: its shorter-sampled side grows, so that none is lost."""
+    if not pixel or not Fraction(1, FLATTEST_PIXEL) <= pixel <= FLATTEST_PIXEL:
+        return width, height
+    return (round(width * pixel), height) if pixel > 1 else (width, round(height / pixel))
 
 
 def upright(pixels: UInt8[np.ndarray, "h w 3"], frame: Any) -> UInt8[np.ndarray, "H W 3"]:

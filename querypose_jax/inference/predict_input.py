@@ -8,11 +8,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from querypose_jax.errors import UserError
+from querypose_jax.files import whole_file
+from querypose_jax.inference.addresses import fetch, is_address, last_part
 from querypose_jax.inference.files import output_names, predict_files
+from querypose_jax.inference.one_writer import one_writer
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.progress import Progress, file_state
 from querypose_jax.inference.sources import SUFFIXES, files_in, list_pictures
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.unfinished import telling
 from querypose_jax.inference.video import SUFFIXES as VIDEO_SUFFIXES
 from querypose_jax.inference.video import VideoError, is_camera, is_video
@@ -22,24 +25,41 @@ UNFINISHED = "videos.part.jsonl"
 
 
 def predict_input(
-    predictor: Predictor, input: str, output: str, threshold: float = DEFAULT_THRESHOLD, track: bool = False
+    predictor: Predictor,
+    input: str,
+    output: str,
+    threshold: float | None = None,
+    track: bool = False,
+    smooth: bool = False,
 ) -> str:
     """Predicts whatever `input` names and says in one line what was written.
 
     Args:
         input: a picture, a folder of pictures, a glob, a text file with a path per line, a video, or the number of a
-            camera; a glob or a text file names pictures or videos, and a folder without pictures may hold videos.
-        output: a folder, made if needed; see `predict_files` and `predict_video` for what it gets.
-        threshold: smallest score of a reported person.
+            camera; a glob or a text file names pictures or videos, and a folder without pictures may hold videos. Or
+            the address of a picture, which is kept in OUTPUT/fetched, or of a stream.
+        output: a folder, made if needed, for one command at a time; see `predict_files` and `predict_video` for what it
+            gets.
+        threshold: smallest score of a reported person; None: that of the predictor.
         track: gives people numbers that last over the frames of a video.
+        smooth: follows people and smooths their joints over the frames of a video.
 
     Raises:
-        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input or holds the
-            unfinished work of another command.
+        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input, holds the
+            unfinished work of another command, or another command is writing there.
     """
-    threshold = checked_threshold(threshold)
+    threshold = checked_threshold(threshold, predictor.threshold.score)
+    with one_writer(Path(output)):
+        return _predict(predictor, input, output, threshold, {"track": track, "smooth": smooth})
+
+
+def _predict(predictor: Predictor, input: str, output: str, threshold: float, follow: dict[str, bool]) -> str:
     if is_camera(input):
-        return f"{predict_video(predictor, input, output, threshold, track)} frames of the camera are in {output}"
+        return f"{predict_video(predictor, input, output, threshold, **follow)} frames of the camera are in {output}"
+    if is_address(input) and is_video(input):
+        return f"{predict_video(predictor, input, output, threshold, **follow)} frames of the stream are in {output}"
+    if is_address(input):
+        input = str(fetched(input, Path(output) / "fetched"))
     paths = _named_by(input)
     videos = [path for path in paths if is_video(path)]
     if not videos:
@@ -48,15 +68,24 @@ def predict_input(
     if len(videos) < len(paths):
         raise UserError(f"{input}: names pictures and videos; predict them one after the other")
     if len(videos) == 1:
-        frames = [predict_video(predictor, str(videos[0]), output, threshold, track)]
+        frames = [predict_video(predictor, str(videos[0]), output, threshold, **follow)]
     else:
-        frames = predict_videos(predictor, videos, input, output, threshold, track)
+        frames = predict_videos(predictor, videos, input, output, threshold, **follow)
     films = f"{counted(len(frames), 'video')} with poses ({counted(sum(frames), 'frame')})"
     return f"{films} and JSON Lines are in {output}"
 
 
+def fetched(address: str, folder: Path) -> Path:
+    """The picture at an address, in a folder under the last part of its name."""
+    path = folder / Path(last_part(address)).name
+    content = fetch(address)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
 def predict_videos(
-    predictor: Predictor, videos: Sequence[Path], input: str, output: str, threshold: float, track: bool
+    predictor: Predictor, videos: Sequence[Path], input: str, output: str, threshold: float, track: bool, smooth: bool
 ) -> list[int]:
     """Several videos one after the other, see `predict_video`; what is done already is not done again.
 
@@ -70,7 +99,7 @@ def predict_videos(
         UserError: none could be read, the output cannot be written or holds the unfinished work of another command.
     """
     folder, names = Path(output), [name.removesuffix(".jpg") for name in output_names(videos)]
-    command = {"input": input, "threshold": threshold, "track": track, "model": predictor.fingerprint}
+    command = {"input": input, "threshold": threshold, "track": track, "smooth": smooth, "model": predictor.fingerprint}
     progress = Progress(folder / UNFINISHED, command)
     frames: list[int] = []
 
@@ -86,7 +115,7 @@ def predict_videos(
                 frames.append(earlier[0])
                 continue
             try:
-                frames.append(predict_video(predictor, str(path), output, threshold, track, name))
+                frames.append(predict_video(predictor, str(path), output, threshold, track, name, smooth=smooth))
             except VideoError as error:
                 tqdm.write(f"skipped: {error}")
             else:

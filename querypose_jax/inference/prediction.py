@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -9,7 +10,9 @@ from PIL import Image
 
 from querypose_jax.errors import UserError
 from querypose_jax.inference.draw import draw_poses
+from querypose_jax.inference.interoperate import supervision_types
 from querypose_jax.inference.results import to_coco_results, whole_numbers
+from querypose_jax.inference.sources import open_picture
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import FILLER_ID, Poses
 
@@ -48,12 +51,17 @@ class Prediction:
         """A copy of the picture (or of `image`, of the same size) with the people drawn on it.
 
         Args:
-            image: what to draw on.
+            image: what to draw on, of the picture's size.
             boxes: draws boxes with scores (and numbers, where people are followed).
             spread: draws an ellipse around each joint that is uncertain.
+
+        Raises:
+            UserError: the image is none, or of another size.
         """
-        canvas = self.picture if image is None else image
-        canvas = Image.fromarray(canvas) if isinstance(canvas, np.ndarray) else canvas
+        canvas = self.picture if image is None else open_picture(image, "image")[1]
+        if canvas.size != self.picture.size:
+            wanted = " x ".join(map(str, self.picture.size))
+            raise UserError(f"image: is {canvas.width} x {canvas.height} pixels, the picture of the people {wanted}")
         return draw_poses(
             canvas,
             self.boxes if boxes else None,
@@ -94,12 +102,24 @@ class Prediction:
         fields = (self.scores, self.labels, np.ones(len(self), bool), self.boxes, self.keypoints, self.keypoint_scores)
         return to_coco_results(Poses(*(field[None] for field in fields)), [image_id], category_ids)
 
+    def to_supervision(self) -> tuple[Any, Any]:
+        """(`supervision.KeyPoints`, `supervision.Detections`) of the same people in the same order; numbers of people
+        who are followed are the detections' `tracker_id`.
+
+        Raises:
+            UserError: the package supervision (extra `track`) is not installed.
+        """
+        fields = self.scores, self.labels, self.boxes, self.keypoints, self.keypoint_scores, self.tracks
+        return supervision_types(*fields)
+
     def to_rows(self) -> list[dict[str, str | int | float]]:
-        """One flat dict per person, as rows of a table: picture, person, score, x0 .. y1, nose_x, nose_y, ..."""
+        """One flat dict per person, as rows of a table (of pandas, say): picture, person, label, score, track where
+        people are followed, x0 .. y1, nose_x, nose_y, ..., nose_score, ..."""
         rows = []
         for person in range(len(self)):
             row: dict[str, str | int | float] = {"picture": self.name, "person": person}
-            row["score"] = float(self.scores[person])
+            row |= {"label": int(self.labels[person]), "score": float(self.scores[person])}
+            row |= {} if self.tracks is None else {"track": int(self.tracks[person])}
             row |= dict(zip(("x0", "y0", "x1", "y1"), self.boxes[person].tolist(), strict=True))
             for joint, (x, y) in zip(self.skeleton.names, self.keypoints[person].tolist(), strict=True):
                 row |= {f"{joint}_x": x, f"{joint}_y": y}

@@ -8,7 +8,7 @@ import hashlib
 import json
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -21,14 +21,17 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import querypose_jax
+from querypose_jax.checkpoints.origin import read_origin
+from querypose_jax.checkpoints.threshold import DEFAULT, Threshold, threshold_of
 from querypose_jax.devices.usable import check_usable, note_use
 from querypose_jax.errors import UserError
 from querypose_jax.inference.batching import inference_batch
 from querypose_jax.inference.frames import predict_frames
 from querypose_jax.inference.predict import make_predict
 from querypose_jax.inference.prediction import Prediction, prediction_from_poses
+from querypose_jax.inference.smoothing import Smoother
 from querypose_jax.inference.sources import PictureSource, as_sources, is_many, open_pictures
-from querypose_jax.inference.threshold import DEFAULT_THRESHOLD, checked_threshold
+from querypose_jax.inference.threshold import checked_threshold
 from querypose_jax.inference.video import is_video, open_video
 from querypose_jax.models.base import Wanted
 from querypose_jax.models.registry import abstract_model
@@ -44,14 +47,25 @@ WINDOW_BATCHES = 4  # pictures are grouped by canvas inside windows of this many
 class Predictor:
     """Finds people on pictures of any size. The first picture of each canvas size waits for the compiler."""
 
-    def __init__(self, config: Any, graphdef: nnx.GraphDef, state: nnx.State, skeleton: Skeleton):
+    def __init__(
+        self,
+        config: Any,
+        graphdef: nnx.GraphDef,
+        state: nnx.State,
+        skeleton: Skeleton,
+        threshold: Threshold = DEFAULT,
+        origin: Mapping[str, Any] | None = None,
+    ):
         """
         Args:
             config: its groups data (recipe and what that reads, canvases) and eval (batch_size, canvas) are read.
-            graphdef, state: a pose model, split by `nnx.split`.
+            graphdef: structure of a pose model, from `nnx.split`.
+            state: its variables, from the same.
             skeleton: the keypoints of the model.
+            threshold: that of calls without one.
+            origin: whose weights these are, see checkpoints/origin.py; None: trained here from scratch.
         """
-        self.config, self.skeleton = config, skeleton
+        self.config, self.skeleton, self.threshold, self.origin = config, skeleton, threshold, origin
         self.recipe = get_recipe(config.data.recipe)
         self._graphdef, self._state, self._is_on_device = graphdef, state, True
         self._predict = make_predict(graphdef)
@@ -60,6 +74,7 @@ class Predictor:
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copy: arrays as numpy's, which need no device until the first picture."""
         fields = {"config": self.config, "graphdef": self._graphdef, "skeleton": self.skeleton}
+        fields |= {"threshold": self.threshold, "origin": self.origin}
         return fields | {"state": jax.device_get(self._state)}
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
@@ -89,9 +104,11 @@ class Predictor:
                 used, see `check_usable`.
         """
         # Imports orbax: slow, and only needed here.
-        from querypose_jax.checkpoints.checkpoint import load_model
+        from querypose_jax.checkpoints.checkpoint import load_model, newest_step
 
         check_usable()
+        if not isinstance(folder, str | os.PathLike):
+            raise UserError(f"folder {' '.join(repr(folder).split())}: name the folder of a run")
         if os.path.isfile(folder):
             raise UserError(f"{folder}: is a file; name the folder of a run, which holds config.json and checkpoints/")
         if dtype not in (None, *DTYPES):
@@ -101,10 +118,34 @@ class Predictor:
             config = config.copy_and_resolve_references()
             config.model.dtype = dtype
             graphdef, _ = abstract_model(config)
-        return cls(config, graphdef, state, get_skeleton(config.data.skeleton))
+        threshold = threshold_of(Path(folder), config, newest_step(Path(folder)) if step is None else step, raw)
+        skeleton = get_skeleton(config.data.skeleton)
+        return cls(config, graphdef, state, skeleton, threshold, read_origin(Path(folder)))
+
+    @classmethod
+    def from_weights(
+        cls, file: str | os.PathLike, config: ConfigDict | None = None, dtype: str | None = None, sha256: str = ""
+    ) -> "Predictor":
+        """Loads a published model, or any file of weights of a known one. What is in it is told from the file, which is
+        imported once into the user's cache.
+
+        Args:
+            file: path, address, or name of a published file with a link of its own (docs/models.md).
+            config: of the model, where names and shapes do not tell it.
+            dtype: as in `from_checkpoint`.
+            sha256: of a file that is downloaded, where it is not known; "any" takes what comes.
+
+        Raises:
+            UserError: the file cannot be had or read, or is not recognised, with what to do.
+        """
+        from querypose_jax.weights.cache import imported
+        from querypose_jax.weights.download import local_file
+
+        folder, _ = imported(local_file(os.fspath(file), sha256), config)
+        return cls.from_checkpoint(folder, config=config, dtype=dtype)
 
     def __call__(
-        self, source: PictureSource | Sequence[PictureSource] | int, threshold: float = DEFAULT_THRESHOLD
+        self, source: PictureSource | Sequence[PictureSource] | int, threshold: float | None = None
     ) -> Prediction | list[Prediction] | Iterator[Prediction]:
         """One picture -> its Prediction; a list, tuple, folder or glob -> the list of Predictions, in order; a video
         or camera -> the Predictions of its frames as they come, see `video`.
@@ -113,7 +154,8 @@ class Predictor:
             source: path, bytes of a file, RGB pixels (uint8 [H, W, 3]), Pillow picture, a list of those, or
                 the name of a folder, a glob or a text file with a path per line; the path of a video or the number
                 of a camera. For more pictures than fit into memory use `stream`.
-            threshold: people with a smaller score are left out, from 0 (keeps all N queries) to 1.
+            threshold: people with a smaller score are left out, from 0 (keeps all N queries) to 1; None: the one in
+                `self.threshold`, which also says where it comes from.
 
         Raises:
             PictureError: a picture cannot be read.
@@ -127,7 +169,7 @@ class Predictor:
     def stream(
         self,
         sources: Iterable[PictureSource] | PictureSource,
-        threshold: float = DEFAULT_THRESHOLD,
+        threshold: float | None = None,
         on_error: Callable[[PictureError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions of any number of pictures, lazily and in order; memory holds a few batches.
@@ -143,7 +185,7 @@ class Predictor:
         """
         if isinstance(sources, str | os.PathLike) and is_video(sources):
             raise UserError(f"{sources}: is a video; Predictor.video gives the predictions of its frames")
-        return self._stream(as_sources(sources), checked_threshold(threshold), on_error)
+        return self._stream(as_sources(sources), checked_threshold(threshold, self.threshold.score), on_error)
 
     def _stream(
         self, sources: Iterable[PictureSource], threshold: float, on_error: Callable[[PictureError], None] | None
@@ -152,25 +194,33 @@ class Predictor:
             yield from self._predict_window(window, threshold)
 
     def video(
-        self, source: str | os.PathLike | int, threshold: float = DEFAULT_THRESHOLD, track: bool = False
+        self,
+        source: str | os.PathLike | int,
+        threshold: float | None = None,
+        track: bool = False,
+        smooth: bool = False,
     ) -> Iterator[Prediction]:
         """Predictions of a video's frames, lazily and in order; memory does not grow with its length.
 
         All are in pixels of the first frame's size, also where a video changes its size, see `predict_frames`.
 
         Args:
-            source: path of a video, or the number of a camera.
+            source: path of a video, the number of a camera, or the address of a stream.
             threshold: as in `__call__`.
             track: gives people numbers that last over frames (`Prediction.tracks`); needs the package trackers.
+            smooth: follows people and smooths their joints over frames, which then lag a little, see `Smoother`.
 
         Raises:
             UserError: it cannot be read, a package is missing, or the threshold is none.
         """
-        return self._video(source, checked_threshold(threshold), track)
+        return self._video(source, checked_threshold(threshold, self.threshold.score), track, smooth)
 
-    def _video(self, source: str | os.PathLike | int, threshold: float, track: bool) -> Iterator[Prediction]:
+    def _video(
+        self, source: str | os.PathLike | int, threshold: float, track: bool, smooth: bool
+    ) -> Iterator[Prediction]:
+        smoother = Smoother() if smooth else None
         with open_video(source) as video:
-            for _, prediction in predict_frames(self.stream, video, threshold, track):
+            for _, prediction in predict_frames(self.stream, video, threshold, track or smooth, smoother=smoother):
                 yield prediction
 
     @cached_property
@@ -201,7 +251,7 @@ class Predictor:
         canvases = every if sizes is None else {self.canvas(*size) for size in _pixel_sizes(sizes)}
         self._get_ready()
         for canvas, count in product(canvases, sorted({1, self.config.eval.batch_size})):
-            self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas, DEFAULT_THRESHOLD)
+            self._predict_batch([Image.new("RGB", (1, 1))] * count, canvas, self.threshold.score)
 
     def _predict_window(self, window: list[tuple[str, Image.Image]], threshold: float) -> list[Prediction]:
         """Batches by canvas, so that the canvas of a picture (and its poses) do not depend on its company."""

@@ -51,27 +51,45 @@ class Progress:
 
     def _read(self) -> list[JSON]:
         try:
-            first, *rest = self.path.read_text(encoding="utf-8").split("\n")
+            first, *rest = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return []
-        entries = [_parsed(line) for line in rest if line]
-        begun = (_parsed(first) or {}).get("of")
-        if not isinstance(begun, dict):
-            raise UserError(f"{self.path}: is not what an unfinished command leaves; remove it or name another output")
-        keys = [key for key in {**begun, **self.command} if begun.get(key) != self.command.get(key)]
-        if entries and keys:
-            shown = ", ".join(f"{key} is {begun.get(key)!r} there and {self.command.get(key)!r} here" for key in keys)
-            remedy = "finish that one, remove the file or name another output"
-            raise UserError(f"{self.path} holds the unfinished work of another command ({shown}); {remedy}")
-        return [entry for entry in entries if entry] if not keys else []
+        entries = [entry for entry in map(parsed, rest) if entry]
+        return entries if is_of(self.path, first, self.command, bool(entries)) else []
 
 
-def _parsed(line: str) -> JSON | None:
+def is_of(path: Path, first: bytes, command: JSON, has_more: bool = True, renewed_by: str = "") -> bool:
+    """Whether the file of an unfinished command is of this one, by its first line; False: begin anew.
+
+    Args:
+        path: the file.
+        first: its first line.
+        command: this one.
+        has_more: without, there is nothing to lose.
+        renewed_by: the key of a command whose change makes what was done worthless.
+
+    Raises:
+        UserError: the file is of another command, or no such file.
+    """
+    begun = (parsed(first) or {}).get("of")
+    if not isinstance(begun, dict):
+        raise UserError(f"{path}: is not what an unfinished command leaves; remove it or name another output")
+    differing = [key for key in {**begun, **command} if begun.get(key) != command.get(key)]
+    keys = [key for key in differing if key != renewed_by]
+    if has_more and keys:
+        shown = ", ".join(f"{key} is {begun.get(key)!r} there and {command.get(key)!r} here" for key in keys)
+        remedy = "finish that one, remove the file or name another output"
+        raise UserError(f"{path} holds the unfinished work of another command ({shown}); {remedy}")
+    return not differing
+
+
+def parsed(line: bytes) -> JSON | None:
+    """A line of such a file; None where it is cut off, or empty."""
     try:
-        parsed = json.loads(line)
-    except json.JSONDecodeError:
+        found = json.loads(line)
+    except ValueError:
         return None
-    return parsed if isinstance(parsed, dict) else None
+    return found if isinstance(found, dict) else None
 
 
 def file_state(path: Path) -> JSON:

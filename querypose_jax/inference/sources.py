@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from querypose_jax.errors import UserError
+from querypose_jax.inference.addresses import fetch, is_address, without_password
 from querypose_jax.inference.video import has_video_suffix
 from querypose_jax.pictures import PictureError, as_rgb, read_picture, telling_which
 
 PictureSource = str | os.PathLike | bytes | np.ndarray | Image.Image
-"""One picture: a path, the bytes of a file, RGB pixels (uint8 H W 3), or a Pillow picture."""
+"""One picture: a path, an address (http, https), the bytes of a file, RGB pixels (uint8 H W 3), or a Pillow picture."""
 
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff",
@@ -86,6 +87,8 @@ def _listed_pictures(path: Path) -> list[Path]:
 
 def is_many(source: object) -> bool:
     """True for what gives a list of pictures: a folder, a glob that is no file's name, a text file, a list or tuple."""
+    if is_address(source):
+        return False  # a question mark in it is no glob
     if isinstance(source, str | os.PathLike):
         return (
             os.path.isdir(source)
@@ -121,6 +124,8 @@ def open_picture(source: PictureSource, name: str = "picture") -> tuple[str, Ima
         PictureError: the file or picture cannot be read, the source is of another type, or an array of another shape
             or dtype.
     """
+    if is_address(source):
+        return without_password(source), read_picture(fetch(source), without_password(source))
     if isinstance(source, str | os.PathLike):
         if has_video_suffix(source):
             raise PictureError(f"{source}: is a video; Predictor.video gives the predictions of its frames")

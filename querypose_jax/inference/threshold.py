@@ -1,15 +1,16 @@
-"""The score from which a person is reported, checked wherever a user hands one in."""
+"""A threshold is checked wherever a user hands one in."""
 
 import math
 from typing import Any
 
 from querypose_jax.errors import UserError
 
-DEFAULT_THRESHOLD = 0.3  # score (class probability x mean joint score) from which a person is reported
 
-
-def checked_threshold(threshold: Any) -> float:
-    """The threshold as a float; raises UserError for what is no number from 0 to 1 (NaN, 30 for 30 %, "0.5")."""
+def checked_threshold(threshold: Any, default: float | None = None) -> float:
+    """The threshold as a float, the default for None; raises UserError for what is no number from 0 to 1 (NaN, 30 for
+    30 %, "0.5")."""
+    if threshold is None and default is not None:
+        return default
     try:
         value = math.nan if isinstance(threshold, str | bytes | bool) else float(threshold)
     except (TypeError, ValueError, OverflowError):

@@ -47,8 +47,10 @@ class Tracker:
         is numbered once seen again."""
         import supervision
 
+        # Boxes as they are written: a film that goes on from its lines gets the numbers of one never interrupted.
+        written = np.array([person["bbox"] for person in prediction.to_coco()]).reshape(-1, 4)
         people = supervision.Detections(
-            xyxy=np.asarray(prediction.boxes, np.float32).reshape(-1, 4),
+            xyxy=np.concatenate([written[:, :2], written[:, :2] + written[:, 2:]], -1).astype(np.float32),
             confidence=np.asarray(prediction.scores, np.float32),
             data={"person": np.arange(len(prediction))},
         )

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from querypose_jax.errors import UserError
+from querypose_jax.inference.addresses import TIMEOUT_S, is_address, is_stream, without_password
 from querypose_jax.inference.film_clock import FilmClock
-from querypose_jax.inference.orientation import upright
+from querypose_jax.inference.orientation import shown
 
 SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".mpg", ".mpeg", ".mpe",
@@ -26,6 +27,8 @@ SUFFIXES = {
 """Files that are read as videos."""
 
 CAMERAS = {"linux": ("v4l2", "/dev/video{}"), "darwin": ("avfoundation", "{}")}  # format and file of camera number {}
+NETWORK = {"rtsp_transport": "tcp", "protocol_whitelist": "http,https,tcp,tls,udp,rtp,rtsp,rtmp,rtmps,srt,crypto,hls"}
+"""How streams are opened: whole packets, and nothing that one of them names on this machine's disk."""
 DEFAULT_RATE = 25  # frames per second of a source that does not tell
 
 
@@ -41,7 +44,7 @@ class Frame(NamedTuple):
     seconds: float
     """From the first frame; later than that of the frame before, see `FilmClock`."""
     picture: Image.Image
-    """RGB, upright."""
+    """RGB, upright, of square pixels."""
 
 
 class Video(NamedTuple):
@@ -55,7 +58,10 @@ class Video(NamedTuple):
 
 
 def is_video(source: str | int | Path) -> bool:
-    """True for a camera (its number) and for the path of a file that is read as a video, judged by its suffix."""
+    """True for a camera (its number), for the path of a file that is read as a video, judged by its suffix, and for the
+    address of a stream (see addresses.py)."""
+    if is_address(source):
+        return is_stream(source, SUFFIXES)
     return is_camera(source) or has_video_suffix(source)
 
 
@@ -71,7 +77,7 @@ def is_camera(source: str | int | Path) -> bool:
 
 @contextmanager
 def open_video(source: str | int | Path) -> Iterator[Video]:
-    """Opens a video file, or a camera by its number.
+    """Opens a video file, a camera by its number, or a stream by its address.
 
     Raises:
         UserError: PyAV is not installed.
@@ -102,8 +108,10 @@ def import_av() -> Any:
     return av
 
 
-def _file_of(source: str | int | Path) -> tuple[str, str, dict[str, str]]:
+def _file_of(source: str | int | Path) -> tuple[str, str, dict[str, Any]]:
     """What to call the source, and what `av.open` takes for it."""
+    if isinstance(source, str) and is_address(source):
+        return without_password(source), source, {"options": NETWORK, "timeout": TIMEOUT_S}
     if not is_camera(source):
         return str(source), str(source), {}
     if sys.platform not in CAMERAS:
@@ -121,7 +129,7 @@ def _frames(container: Any, stream: Any, rate: Fraction, name: str) -> Iterator[
             frame = next(decoded, None)
             if frame is None:
                 return
-            pixels = upright(frame.to_ndarray(format="rgb24"), frame)
+            pixels = shown(frame, stream.sample_aspect_ratio)
         except errors_of(av) as error:
             said = f"cannot be decoded after {index} frames ({reason(error)})"
             raise VideoError(f"{name}: {said}; end the film there or write it anew with ffmpeg") from None

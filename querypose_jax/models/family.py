@@ -22,6 +22,16 @@ Rescoring = Callable[[Sequence[dict]], list[dict]]
 """COCO results -> the same people with other scores."""
 
 
+class Origin(NamedTuple):
+    """Who publishes weights, and what they allow."""
+
+    publisher: str
+    page: str
+    """Where the publisher links the files."""
+    terms: str
+    """In a few words, as the publisher states them."""
+
+
 class Released(NamedTuple):
     """A published checkpoint."""
 
@@ -30,7 +40,13 @@ class Released(NamedTuple):
     config: str
     """File under configs/ with its variant, e.g. coco_r50.py:light."""
     file: str = ""
-    """As its authors call it; "" where they have not put one out."""
+    """As its publisher calls it; "" where no name is known."""
+    address: str = ""
+    """Where the file itself is, not a page or a folder; "" where there is no such link."""
+    port: str = ""
+    """The library whose port of the model it is for (a key of `OfficialWeights.ports`); "" for the authors' own."""
+    origin: Origin | None = None
+    """Where it is another one than its family's."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,8 @@ class OfficialWeights:
     hyper_parameters: Callable[[Shapes], dict[str, Any] | None]
     """Flat configuration keys that follow from names and shapes; None: these are not this family's."""
     released: tuple[Released, ...] = ()
+    origin: Origin | None = None
+    """Of the published checkpoints."""
     misfit: Callable[[Collection[str], Collection[str], Collection[str]], str | None] = lambda *names: None
     """(expected, missing, unexpected) names of a file that does not fit -> why, and the remedy, in one line."""
     ports: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
@@ -60,12 +78,17 @@ class OfficialWeights:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Explanation:
-    """A forward pass from inside; N queries in the order of the model."""
+    """A forward pass from inside; N queries in the same order everywhere. A family tells `attention` or `samples`."""
 
     stages: list[Poses]
     """Poses as each stage would give them, leading B; the last one's are the prediction."""
-    attention: Float[AnyArray, "B N H W M"]
+    stage_names: tuple[str, ...] = field(metadata={"static": True})
+    attention: Float[AnyArray, "B N H W M"] | None = None
     """Weights over the box of each query, one map per part; each sums to 1."""
+    samples: Float[AnyArray, "B N K _ 3"] | None = None
+    """Places that each joint's query reads in the last layer: x, y in original pixels, and weights that sum to 1."""
+    joint_boxes: Float[AnyArray, "B N K 4"] | None = None
+    """xyxy, original pixels: the boxes over which joints' samples lie; None where joints are points."""
 
 
 @jax.tree_util.register_dataclass
@@ -86,6 +109,17 @@ class JointExplanation:
     whole numbers."""
 
 
+class Rows(NamedTuple):
+    """What the indices along one axis of a parameter stand for, so that a model of other joints can take over some.
+
+    A key begins with its kind ("joint", "class", "limb", "query"); names of joints and classes in it are the data's.
+    """
+
+    axis: int
+    keys: tuple[tuple[tuple[str | int, ...], ...], ...]
+    """Index -> the keys that it goes by: most have one, a part of a body has one for each of its joints."""
+
+
 @dataclass(frozen=True)
 class Family:
     """A kind of model. The first three are what it must offer."""
@@ -96,8 +130,16 @@ class Family:
     """Module whose `get_config()` has all keys: those of configs/common.py and the family's own."""
     check: Callable[[ConfigDict], None]
     """Raises UserError where the family's own keys do not fit."""
+    threshold: float = 0.3
+    """Score from which a person is reported where no evaluation has found a better one."""
+    rows: Callable[[ConfigDict, Sequence[str]], Mapping[str, Rows]] | None = None
+    """(configuration, names of the classes) -> regular expression for dotted paths of parameters -> their rows: of
+    every parameter whose shape or meaning depends on joints, classes, parts or queries."""
     may_change: tuple[str, ...] = ()
     """Flat keys that change how numbers are computed, not which: a run may be continued with others."""
+    accumulates: bool = False
+    """Whether losses are sums divided by what `Batch.whole` says, and nothing else looks at more than one picture:
+    parts of a batch then add up to the whole."""
     exported: Mapping[str, Any] = field(default_factory=dict)
     """Flat keys that exported programs need other values of: calls of kernels are not stable across versions of jax."""
     weights: OfficialWeights | None = None

@@ -141,10 +141,8 @@ def compile_train(config: ConfigDict, mesh: Mesh, rule: str, pictures: int, make
     graphdef, state = makers.state(config)
     people = pictures * min(config.plan.people, config.data.max_people)
     budget = PeopleBudget(mesh.size, people) if config.data.people_ladder else None
-    recipe = get_recipe(config.data.recipe)
-    largest = partial(largest_canvas, config, max(config.data.short_sides), exact=False)
-    canvas = tuple(config.data.canvases[0]) if recipe.fills_canvas else largest()
-    batch = abstract_batch(config, mesh, pictures, canvas, budget, has_masks=recipe.loss_mask is not None)
+    has_masks = get_recipe(config.data.recipe).loss_mask is not None
+    batch = abstract_batch(config, mesh, pictures, training_canvas(config), budget, has_masks)
     with jax.set_mesh(mesh):
         step = makers.step(config, graphdef, mesh, rule)
         return step.lower(placed(state, shardings(state, rule, mesh)), batch).compile()
@@ -163,6 +161,14 @@ def compile_eval(config: ConfigDict, mesh: Mesh, makers: Makers) -> jax.stages.C
 def placed(shapes: PyTree, places: PyTree) -> PyTree:
     """Shapes that know where their arrays would live."""
     return jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, places)
+
+
+def training_canvas(config: ConfigDict) -> tuple[int, int]:
+    """Height and width of the largest canvas that comes in training."""
+    if get_recipe(config.data.recipe).fills_canvas:
+        height, width = config.data.canvases[0]
+        return height, width
+    return largest_canvas(config, max(config.data.short_sides), exact=False)
 
 
 def largest_canvas(config: ConfigDict, short_side: int, exact: bool) -> tuple[int, int]:

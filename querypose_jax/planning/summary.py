@@ -8,6 +8,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.checkpoints.checkpoint import named_leaves
+from querypose_jax.checkpoints.train_state import trainable
 from querypose_jax.models.registry import abstract_model
 from querypose_jax.planning.flops import flops_by_part
 from querypose_jax.skeletons import get_skeleton
@@ -21,7 +22,7 @@ def model_summary(config: ConfigDict) -> str:
     three times its forward pass.
     """
     graphdef, state = abstract_model(config)
-    trained = set(named_leaves(nnx.split_state(state, nnx.Param, ...)[0]))
+    trained = set(named_leaves(nnx.split_state(state, trainable(config.optimizer.freeze), ...)[0]))
     counts: dict[str, list[int]] = {}
     for name, leaf in named_leaves(state).items():
         row = counts.setdefault(part_of(name), [0, 0])

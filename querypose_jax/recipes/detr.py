@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from querypose_jax.recipes import geometry as chain
 from querypose_jax.recipes.geometry import DRAWS, Geometry, clipped_boxes, move_boxes, move_points, transform_picture
-from querypose_jax.recipes.recipe import Facts, MovedPeople, People, Recipe
+from querypose_jax.recipes.recipe import Facts, MovedPeople, People, Recipe, is_on_picture
 from querypose_jax.skeletons import Skeleton
 
 CANVAS_STEP = 1  # pixels: released batches are as large as their largest picture
@@ -121,10 +121,7 @@ def is_target(facts: Facts, data: ConfigDict) -> np.ndarray:
 
     The number of joints is that of the file, which does not count CrowdPose's head and neck.
     """
-    limit = facts.size[facts.picture_of_object][:, ::-1]
-    low, high = facts.bbox[:, :2], facts.bbox[:, :2] + facts.bbox[:, 2:]
-    is_on_picture = (np.clip(high, 0, limit) > np.clip(low, 0, limit)).all(-1)
-    return ~facts.is_crowd & (facts.num_keypoints > 0) & is_on_picture
+    return ~facts.is_crowd & (facts.num_keypoints > 0) & is_on_picture(facts)
 
 
 def is_usable(facts: Facts, is_target: np.ndarray) -> np.ndarray:

@@ -17,11 +17,12 @@ from querypose_jax.recipes.geometry import (
     move_points,
     transform_picture,
 )
-from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe
+from querypose_jax.recipes.recipe import AREA_OF_BOX, Facts, MovedPeople, People, Recipe, is_on_picture
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import Skeleton
 
 CANVAS_STEP = 32  # pixels: the coarsest stride of the backbones
+HALF_PIXEL = 0.5  # from a pixel's index to its centre
 EMPTY_SIDE = 1e-5  # pixels; a clipped box this thin is gone (official)
 
 
@@ -58,7 +59,7 @@ def move_keypoints(keypoints: np.ndarray, geometry: Geometry, skeleton: Skeleton
     Returns:
         float32 [S, K, 3]
     """
-    xy = move_points(keypoints[..., :2] + 0.5, geometry)
+    xy = move_points(keypoints[..., :2] + HALF_PIXEL, geometry)
     inside = ((xy >= 0) & (xy <= geometry.final[:, None, ::-1])).all(-1)
     is_labelled = inside & (keypoints[..., 2] > 0)
     moved = np.where(is_labelled[..., None], np.concatenate([xy, keypoints[..., 2:]], -1), 0.0)
@@ -76,9 +77,9 @@ def move_people(people: People, geometry: Geometry, skeleton: Skeleton) -> Moved
 
 
 def is_target(facts: Facts, data: ConfigDict) -> np.ndarray:
-    """bool [O]: no crowd, a box with an area; people without labelled joints train class and box. With
+    """bool [O]: no crowd, a box with an area on the picture; people without labelled joints train class and box. With
     data.drop_degenerate_polygons (official) nobody whose polygons all have fewer than three points."""
-    kept = ~facts.is_crowd & (facts.bbox[:, 2:] > 0).all(-1)
+    kept = ~facts.is_crowd & is_on_picture(facts)
     return kept & ~facts.is_degenerate if data.drop_degenerate_polygons else kept
 
 
@@ -97,4 +98,5 @@ RECIPE = Recipe(
     inverse_affine=inverse_affine,
     is_target=is_target,
     is_usable=is_usable,
+    half_pixel=HALF_PIXEL,
 )

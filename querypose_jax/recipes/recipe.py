@@ -37,6 +37,13 @@ class Facts(Protocol):
         """int [O]"""
 
 
+def is_on_picture(facts: Facts) -> np.ndarray:
+    """bool [O]: the box has an area on the picture."""
+    limit = facts.size[facts.picture_of_object][:, ::-1]
+    low, high = facts.bbox[:, :2], facts.bbox[:, :2] + facts.bbox[:, 2:]
+    return (np.clip(high, 0, limit) > np.clip(low, 0, limit)).all(-1)
+
+
 class People(NamedTuple):
     """T people in original pixels."""
 
@@ -102,3 +109,8 @@ class Recipe:
     """Whether pictures in training have the size of the first canvas of the configuration, whatever theirs."""
     canvases: Callable[[ConfigDict], list[tuple[int, int]]] = lambda data: [tuple(c) for c in data.canvases]
     """config.data -> the canvases (height, width) on which pictures are predicted."""
+    half_pixel: float = 0.0
+    """What is added to the joints of a file: 0.5 where coordinates are continuous, 0 where they are pixel indices."""
+    extra_draws: int = 0
+    """Uniform numbers per sample from a stream of their own, which `draw_geometry` gets after its `draws`: for what is
+    not the recipe's, see augment.py."""

@@ -10,5 +10,11 @@ MAKERS = Makers(abstract_state, new_step, make_predict)
 
 
 def plan(config: ConfigDict, topology: str) -> None:
-    """Prints the tables; UserError for an unknown topology or where the compiler is not installed."""
+    """Prints the tables; UserError for an unknown topology or where the compiler is not installed.
+
+    With train.accumulate they are those of a micro-batch: no more than one is on a chip at a time.
+    """
+    config = config.copy_and_resolve_references()
+    config.data.batch_size //= config.train.accumulate
+    config.train.accumulate = 1
     print_plan(config, topology, MAKERS)

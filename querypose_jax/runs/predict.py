@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from querypose_jax.checkpoints.origin import in_words
 from querypose_jax.inference.predict_input import predict_input
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.threshold import checked_threshold
@@ -16,9 +17,16 @@ def predict(
     raw: bool,
     source: str,
     output: str,
-    threshold: float,
+    threshold: float | None,
     track: bool,
+    smooth: bool,
 ) -> str:
     """Writes drawn poses and results into `output`; returns what was done in a line. See `predict_input`."""
-    threshold = checked_threshold(threshold)  # before a checkpoint is read
-    return predict_input(Predictor.from_checkpoint(workdir, step, config, raw=raw), source, output, threshold, track)
+    if threshold is not None:
+        threshold = checked_threshold(threshold)  # before a checkpoint is read
+    predictor = Predictor.from_checkpoint(workdir, step, config, raw=raw)
+    if predictor.origin:
+        print(in_words(predictor.origin, "weights"))
+    if threshold is None:
+        print(predictor.threshold.line())
+    return predict_input(predictor, source, output, threshold, track, smooth)

@@ -5,7 +5,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from input_pipeline.loader import open_split, train_batches
+from querypose_jax.checkpoints.names import Names
 from querypose_jax.devices.sharding import make_mesh
+from querypose_jax.runs.start import weights_of
 from querypose_jax.training.replay import replay as replay_step
 
 
@@ -21,4 +23,5 @@ def replay(config: ConfigDict, workdir: Path, step: int | None = None) -> str:
     def batches(start_step: int):
         return train_batches(config, split, start_step=start_step, shards=shards)
 
-    return replay_step(config, batches, workdir, step, split.fingerprint)
+    names = Names(split.classes, split.skeleton.names)
+    return replay_step(config, batches, workdir, step, split.fingerprint, names, weights_of(config))

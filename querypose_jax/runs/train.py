@@ -1,5 +1,6 @@
 """The verb train: trains, evaluates on the way and at the end, continues where the folder holds a checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from input_pipeline.batching import about_masks, training_amounts
 from input_pipeline.loader import open_split, train_batches
 from querypose_jax.checkpoints.checkpoint import newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run
-from querypose_jax.checkpoints.names import Names, check_same_names, check_start, saved_names
+from querypose_jax.checkpoints.names import Names, check_same_names, saved_names
 from querypose_jax.checkpoints.results import evaluation_folder, plain_evaluation, read_results
 from querypose_jax.devices import preemption
 from querypose_jax.devices.agreement import check_agreement
@@ -19,22 +20,30 @@ from querypose_jax.devices.distributed import process_share
 from querypose_jax.devices.sharding import make_mesh
 from querypose_jax.planning.summary import data_summary, model_summary
 from querypose_jax.runs.evaluate import make_evaluate, report
+from querypose_jax.runs.start import check_start_names, weights_of
 from querypose_jax.skeletons import paired_by_name
 from querypose_jax.training import loop
+from querypose_jax.training.callbacks import Callback, Callbacks
+from querypose_jax.training.patience import ended_by_patience, scores_of
 
 
-def train(config: ConfigDict, workdir: Path) -> None:
-    """Trains until config.train.num_steps, then evaluates the final step.
+def train(config: ConfigDict, workdir: Path, callbacks: Sequence[Callback] = ()) -> None:
+    """Trains until config.train.num_steps or out of patience, and evaluates the final step.
 
     Raises:
         UserError: the folder holds another run or is in use, or the data cannot be read.
     """
+    told = Callbacks(callbacks)
     check_same_run(workdir, config)  # before data are prepared
     shards = make_mesh(config.mesh).size
     split = open_split(config, config.data.train_split)
     names = Names(split.classes, split.skeleton.names)
     check_agreement(config, split.fingerprint, newest_step(workdir))  # before a checkpoint is opened together
-    started = check_names(config, workdir, names)
+    is_fresh = newest_step(workdir) is None
+    weights = weights_of(config) if is_fresh else None
+    started = check_start_names(config, weights, names)
+    if not is_fresh:
+        check_same_names(workdir, saved_names(workdir) or names, names)
     if jax.process_index() == 0:
         print(model_summary(config))
         amounts = training_amounts(config.data, split.annotations)
@@ -44,7 +53,7 @@ def train(config: ConfigDict, workdir: Path) -> None:
             print(line)
     evaluated = []
 
-    with preemption.listen(config.train.grace_s) as stop:
+    with preemption.listen(config.train.grace_s, told.wants_end) as stop:
         evaluate_step = make_evaluate(plain_evaluation(config), workdir, stop, names)
 
         def evaluation(model: nnx.State, step: int, raw: nnx.State | None = None) -> dict[str, float]:
@@ -55,28 +64,21 @@ def train(config: ConfigDict, workdir: Path) -> None:
             return train_batches(config, split, start_step=start_step, shards=shards, **process_share())
 
         try:
-            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names)
+            state = loop.train(config, batches, workdir, evaluation, split.fingerprint, stop, names, weights, told)
         except preemption.Stopped:  # in an evaluation: its step is saved
             state = None
     if jax.process_index() != 0:
         return
     step = evaluated[-1] if state is None else int(state.step)
-    if state is None or step < config.train.num_steps:
-        print(f"SIGTERM: {workdir} is saved at step {step}; the same command continues")
+    early = "" if state is None else ended_by_patience(scores_of(workdir), config.train.patience)
+    if state is None or (step < config.train.num_steps and not early):
+        who = "a callback" if told.wants_end() else "SIGTERM"
+        print(f"{who}: {workdir} is saved at step {step}; the same command continues")
+    elif step < config.train.num_steps and evaluated:
+        print(early)
     elif not evaluated:
         print(f"{workdir} is trained to step {step} already")
         if unused := changes(workdir, config):
             print(f"nothing was trained, so config.json stays as it was; not used: {unused}")
         report(evaluation_folder(plain_evaluation(config), workdir, step), step, read_results(workdir, step))
-
-
-def check_names(config: ConfigDict, workdir: Path, names: Names) -> str:
-    """Classes and joints against those of the run, or of the weights it starts from; a line on the latter, or "".
-
-    Raises:
-        UserError: they mean something else.
-    """
-    if newest_step(workdir) is not None:
-        check_same_names(workdir, saved_names(workdir) or names, names)
-        return ""
-    return check_start(config.init_from, names) if config.init_from else ""
+    told.on_end(step)

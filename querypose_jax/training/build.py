@@ -15,14 +15,17 @@ from querypose_jax.training.step import TrainStep, make_train_step
 def new_state(config: ConfigDict) -> tuple[nnx.GraphDef, TrainState]:
     """The model's structure and a freshly drawn state, on one device."""
     optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    return init_state(build_model(config, rngs=nnx.Rngs(config.train.seed)), optimizer, config.train.ema_decay > 0)
+    model = build_model(config, rngs=nnx.Rngs(config.train.seed))
+    return init_state(model, optimizer, config.train.ema_decay > 0, config.optimizer.freeze)
 
 
 def new_step(config: ConfigDict, graphdef: nnx.GraphDef, mesh: Mesh, rule: str = "replicated") -> TrainStep:
     """The step for such states, not yet compiled; `rule` of sharding.RULES."""
-    optimizer = make_optimizer(config.optimizer, config.train.num_steps)
-    schedule = learning_rate(config.optimizer, config.train.num_steps)
-    return make_train_step(graphdef, optimizer, schedule, mesh, rule, config.train.seed, config.train.ema_decay)
+    train = config.train
+    optimizer = make_optimizer(config.optimizer, train.num_steps)
+    schedule = learning_rate(config.optimizer, train.num_steps)
+    given = train.seed, train.ema_decay, config.optimizer.freeze, train.accumulate
+    return make_train_step(graphdef, optimizer, schedule, mesh, rule, *given)
 
 
 def build(config: ConfigDict) -> tuple[Mesh, nnx.GraphDef, TrainState, TrainStep]:

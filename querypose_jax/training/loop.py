@@ -16,13 +16,15 @@ from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from querypose_jax.checkpoints.checkpoint import load_weights, named_leaves, newest_step
+from querypose_jax.checkpoints.checkpoint import FOLDER, fill_weights, named_leaves, newest_step
 from querypose_jax.checkpoints.config_json import changes, check_same_run, model_hash, write_config
 from querypose_jax.checkpoints.disk import told_where
 from querypose_jax.checkpoints.names import Names
 from querypose_jax.checkpoints.one_run import one_run
+from querypose_jax.checkpoints.origin import write_origin
 from querypose_jax.checkpoints.results import is_evaluated
 from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.checkpoints.start import origin_of_start, start_from
 from querypose_jax.checkpoints.train_state import TrainState, first_average
 from querypose_jax.devices import sharding
 from querypose_jax.devices.agreement import check_agreement
@@ -33,7 +35,9 @@ from querypose_jax.layers.frozen import Frozen
 from querypose_jax.structures import AnyArray, Batch
 from querypose_jax.training.bad_steps import BadSteps, NonFiniteError
 from querypose_jax.training.build import build
+from querypose_jax.training.callbacks import NOBODY, Callbacks
 from querypose_jax.training.metrics import Compiling, MetricsLog, Speed, progress_bar
+from querypose_jax.training.patience import ended_by_patience
 from querypose_jax.training.step import Metrics, all_finite
 
 STEPS_AHEAD = 2  # steps the host may be ahead of the devices; bounds the memory held by batches
@@ -56,6 +60,8 @@ def train(
     fingerprint: str = "",
     stop: Stop = never,
     names: Names | None = None,
+    weights: Path | None = None,
+    callbacks: Callbacks = NOBODY,
 ) -> TrainState:
     """Trains until step config.train.num_steps; continues from the newest checkpoint in `workdir`.
 
@@ -75,6 +81,8 @@ def train(
         stop: asked after every step; once it says so, that step is saved and training ends. What is left of the step
             (its evaluation) is done at the next start.
         names: of classes and joints, kept with every checkpoint.
+        weights: the folder that config.init_from stands for; None: that folder itself.
+        callbacks: told of steps, evaluations and checkpoints. Their wish to end comes back through `stop`.
 
     Returns:
         The last state.
@@ -86,6 +94,8 @@ def train(
     """
     # Set up.
     workdir = Path(workdir)
+    if weights is None and config.init_from:
+        weights = Path(config.init_from)
     check_agreement(config, fingerprint, newest_step(workdir))
     check_same_run(workdir, config)
     main_process = jax.process_index() == 0
@@ -105,12 +115,17 @@ def train(
             check_same_data(checkpoints, fingerprint, workdir)
             state = checkpoints.restore(state)
         else:
-            state, drawn = first_state(config, state)
+            state, drawn, lines = first_state(config, state, weights, names)
             if main_process:
+                for line in lines:
+                    print(line)
                 warn_of_frozen(state.rest, drawn)
 
         start, end = int(state.step), config.train.num_steps
         unfinished = evaluate is not None and wants_evaluation(config, start) and not is_evaluated(workdir, start)
+        patience = config.train.patience
+        if ended_by_patience(checkpoints.scores, patience):
+            end = start
         if start >= end and not unfinished:
             return state
         with (
@@ -118,7 +133,9 @@ def train(
             progress_bar(start, end, show=main_process) as bar,
         ):
             if unfinished:
-                finish_step(start, state, restored(checkpoints, "metrics") or {}, evaluate, checkpoints, log)
+                values = restored(checkpoints, "metrics") or {}
+                finish_step(start, state, values, evaluate, checkpoints, log, callbacks)
+                end = start if ended_by_patience(checkpoints.scores, patience) else end
             source = batches(start) if start < end else iter(())
             speed, in_flight = Speed(), InFlight()
             compiling = Compiling(bar)
@@ -129,12 +146,14 @@ def train(
                     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
                 if step == start + 1 and main_process:
                     note_config(workdir, config)
+                    if start == 0 and weights and (origin := origin_of_start(weights)):
+                        write_origin(workdir, origin)
                 in_flight.append((step, metrics, batch.image_id))
                 stops = stop()
                 evaluates = evaluate is not None and wants_evaluation(config, step)
                 saves = evaluates or stops or step == end or is_due(step, config.train.checkpoint_every)
                 logs = evaluates or step in (1, end) or is_due(step, config.train.log_every)
-                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bad, bar)
+                settle(in_flight, 0 if logs or saves or step == start + 1 else STEPS_AHEAD, bad, bar, callbacks)
                 timing = {}
                 if step == start + 1:
                     timing["first_step_seconds"] = speed.restart()
@@ -147,9 +166,10 @@ def train(
                     if saves:
                         check_finite(state)
                         checkpoints.save(state, about | {"metrics": values, "bad_steps": bad.facts})
+                        tell_of_checkpoint(step, checkpoints, callbacks)
                     if not (stops and evaluates):
-                        finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log)
-                if stops:
+                        finish_step(step, state, values, evaluate if evaluates else None, checkpoints, log, callbacks)
+                if stops or (evaluates and ended_by_patience(checkpoints.scores, patience)):
                     break
     return state
 
@@ -185,6 +205,7 @@ def finish_step(
     evaluate: Evaluate | None,
     checkpoints: Checkpoints,
     log: MetricsLog | None,
+    callbacks: Callbacks,
 ) -> None:
     """What comes after saving: evaluates the step (None: not this one), ranks its checkpoint, logs its values."""
     if evaluate:
@@ -193,9 +214,19 @@ def finish_step(
         results = evaluate(state.model, step) if averaged is None else evaluate(averaged, step, raw=state.model)
         checkpoints.rank(step, results)
         values = values | results
+        if jax.process_index() == 0:
+            callbacks.on_evaluation(step, results)
     if log and values:
         with told_where(log.path, "the last checkpoint is good; make room or mend the folder, and continue"):
             log.write(step, values)
+
+
+def tell_of_checkpoint(step: int, checkpoints: Checkpoints, callbacks: Callbacks) -> None:
+    """Where somebody listens, waits until the checkpoint of a step is complete and says so."""
+    if callbacks.listening:
+        checkpoints.wait()
+        if jax.process_index() == 0:
+            callbacks.on_checkpoint(step, checkpoints.directory / FOLDER / str(step))
 
 
 def restored(checkpoints: Checkpoints, name: str) -> Any:
@@ -222,10 +253,13 @@ def next_batch(source: Iterator[Batch], step: int) -> Batch:
     return batch
 
 
-def settle(in_flight: InFlight, allowed: int, bad: BadSteps, bar: tqdm) -> None:
+def settle(in_flight: InFlight, allowed: int, bad: BadSteps, bar: tqdm, callbacks: Callbacks = NOBODY) -> None:
     """Waits until at most `allowed` steps are on the devices; raises NonFiniteError after too many bad ones."""
     while len(in_flight) > allowed:
-        line = bad.note(*in_flight.popleft())
+        step, metrics, image_ids = in_flight.popleft()
+        line = bad.note(step, metrics, image_ids)
+        if callbacks.listening and jax.process_index() == 0:
+            callbacks.on_step(step, {name: float(value) for name, value in metrics.items()})
         if line and not bar.disable:
             bar.write(line)
         bar.update()
@@ -253,33 +287,31 @@ def check_same_data(checkpoints: Checkpoints, fingerprint: str, workdir: Path) -
         )
 
 
-def first_state(config: ConfigDict, state: TrainState) -> tuple[TrainState, set[str]]:
-    """The state of step 0, and the names of its model's arrays that no weights were given for."""
-    if config.init_from:
-        return start_from_weights(config.init_from, state, config.init_raw)
-    return state, set(named_leaves(state.model))
-
-
-def start_from_weights(folder: str, state: TrainState, raw: bool = False) -> tuple[TrainState, set[str]]:
-    """The state of step 0 with weights from another run or an import, and the names of the arrays they do not cover.
-
-    `raw`: of a run that averages its parameters, those without averaging.
-    """
-    model, untouched = load_weights(folder, state.model, raw)
-    if untouched:
-        groups = ", ".join(sorted({name.split(".")[0] for name in untouched}))
-        print(f"init_from {folder}: {len(untouched)} arrays keep their own start (in {groups})")
-    params, rest = nnx.split_state(model, nnx.Param, ...)
+def first_state(
+    config: ConfigDict, state: TrainState, weights: Path | None, names: Names | None
+) -> tuple[TrainState, set[str], list[str]]:
+    """The state of step 0, the names of its model's arrays that no weights were given for, and lines on the others."""
+    if weights is None:
+        return state, set(named_leaves(state.model)), []
+    model, table, lines = start_from(weights, config, state.model, names)
+    params, rest = taken_apart(model, state.params), taken_apart(model, state.rest)
     ema = None if state.ema is None else first_average(params)
-    return replace(state, params=params, rest=rest, ema=ema), set(untouched)
+    return replace(state, params=params, rest=rest, ema=ema), set(table.drawn), lines
+
+
+def taken_apart(model: nnx.State, part: nnx.State) -> nnx.State:
+    """The variables of a whole model that a part of it has."""
+    leaves = named_leaves(model)
+    return fill_weights(part, {name: leaves[name] for name in named_leaves(part)})
 
 
 def warn_of_frozen(rest: nnx.State, drawn: set[str]) -> None:
-    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage."""
-    frozen = nnx.filter_state(rest, Frozen)
+    """Says so where kernels that never train hold what was drawn for them: a fresh resnet's stem and first stage, or
+    what optimizer.freeze names."""
+    frozen = nnx.filter_state(rest, nnx.Any(Frozen, nnx.Param))
     random = [name for name in named_leaves(frozen) if name in drawn and name.endswith("kernel")]
     if random:
         print(
             f"warning: {len(random)} frozen kernels ({random[0]}, ...) are random and will stay so; "
-            "start from trained ones with --config.init_from=DIR"
+            "start from trained ones with --config.init_from"
         )

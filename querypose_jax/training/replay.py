@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from querypose_jax.checkpoints.checkpoint import load_before, named_leaves
+from querypose_jax.checkpoints.names import Names
 from querypose_jax.checkpoints.train_state import TrainState
 from querypose_jax.devices import sharding
 from querypose_jax.errors import UserError
@@ -35,6 +36,8 @@ def replay(
     workdir: str | Path,
     step: int | None = None,
     fingerprint: str = "",
+    names: Names | None = None,
+    weights: Path | None = None,
 ) -> str:
     """Runs one step of a run again; writes nothing.
 
@@ -42,7 +45,7 @@ def replay(
 
     Args:
         config: that of the run. With another model.dtype, say, the step shows whether that is to blame.
-        batches: as in loop.train.
+        batches, names, weights: as in loop.train.
         workdir: of the run.
         step: from 1; None: the one that ended the run, from bad_step.json.
         fingerprint: of the data; a step is only replayed on the data of its run.
@@ -61,7 +64,7 @@ def replay(
     with jax.set_mesh(mesh):
         loaded = load_before(workdir, step, state)
         if loaded is None:
-            state, _ = first_state(config, state)
+            state, *_ = first_state(config, state, weights, names)
         else:
             state, about = loaded
             if about["data"] != fingerprint:
@@ -73,7 +76,8 @@ def replay(
             jax.block_until_ready(metrics)  # else batches pile up
         batch = next_batch(source, step)
         placed = sharding.put_batch(batch, mesh)
-        found = look_inside(make_gradients(graphdef, mesh, config.mesh.parameters, config.train.seed), state, placed)
+        given = config.mesh.parameters, config.train.seed, config.optimizer.freeze, config.train.accumulate
+        found = look_inside(make_gradients(graphdef, mesh, *given), state, placed)
         _, metrics = train_step(state, placed)
         metrics = jax.device_get(metrics)
     since = f"the checkpoint of step {start}" if loaded else "the start"

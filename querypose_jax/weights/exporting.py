@@ -1,11 +1,15 @@
 """A checkpoint of ours -> a .safetensors file under the released names, complete enough to load strictly."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
 
-from querypose_jax.checkpoints.checkpoint import load_model
+from querypose_jax.checkpoints.checkpoint import find_step, load_model
+from querypose_jax.checkpoints.config_json import METADATA as METADATA_CONFIG
+from querypose_jax.checkpoints.origin import METADATA, in_words, read_origin, trained_here
+from querypose_jax.checkpoints.threshold import tuned_threshold
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file
 from querypose_jax.weights.official import official_weights, to_official
@@ -32,9 +36,14 @@ def export_weights(checkpoint: Path, output: Path, step: int | None = None, raw:
     learnt = to_official(state, config)
     rest = official_weights(config).unapplied(learnt)
     tensors = {name: np.ascontiguousarray(x) for name, x in (learnt | rest).items()}
+    origin = read_origin(checkpoint) or trained_here(config)
+    if tuned := tuned_threshold(checkpoint, config, find_step(checkpoint, step), raw):
+        origin["threshold"] = tuned._asdict()
+    about = {"format": "pt", METADATA_CONFIG: json.dumps(config.to_dict()), METADATA: json.dumps(origin)}
     with whole_file(output) as temporary:
-        safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
+        safetensors.numpy.save_file(tensors, temporary, metadata=about)
     return [
         f"{output}: {len(learnt)} tensors and {len(rest)} that the released code stores and never reads "
-        "(zeros and constants)"
+        "(zeros and constants)",
+        in_words(origin),
     ]

@@ -3,13 +3,16 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 from querypose_jax.errors import UserError
 from querypose_jax.weights.pickles import Refused, read_pickle
+from querypose_jax.weights.strangers import what_it_is
 from querypose_jax.weights.torch_files import Tensor, read_torch
 
 # Keys under which a file may keep its state dict; the first that is there is read, the others are named.
@@ -22,6 +25,32 @@ class WeightsFile(NamedTuple):
     tensors: dict[str, np.ndarray]
     other: list[str]  # names of entries that are no tensors or lie beside the state dict: iteration, optimizer
     sha256: str
+    metadata: Mapping[str, str] = MappingProxyType({})  # what a .safetensors file says of itself
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".pth": read_torch,
+    ".pt": read_torch,
+    ".pkl": lambda path: read_pickle(path.read_bytes()),
+    ".safetensors": safetensors.numpy.load_file,
+}
+PADDLE = ".pdparams"
+
+
+def check_file(path: Path) -> None:
+    """Whether there is a file that may hold weights; looks at its first bytes only.
+
+    Raises:
+        UserError: no such file, another kind of file by its name, or certainly no weights by its first bytes.
+    """
+    if path.suffix == PADDLE:
+        raise UserError(f"{path}: is a file of Paddle, which is not read here; name the one for PyTorch")
+    if path.suffix not in READERS:
+        raise UserError(f"{path}: the ending of a weights file is one of {', '.join(READERS)}; rename it")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a file of weights")
+    if stranger := what_it_is(path):
+        raise UserError(f"{path} is {stranger}")
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -30,20 +59,9 @@ def read_weights(path: Path) -> WeightsFile:
     Raises:
         UserError: no such file, another kind of file, a damaged one, or one that asks for more than tensors.
     """
-    readers: dict[str, Callable[[Path], Any]] = {
-        ".pth": read_torch,
-        ".pt": read_torch,
-        ".pkl": lambda path: read_pickle(path.read_bytes()),
-        ".safetensors": safetensors.numpy.load_file,
-    }
-    if path.suffix not in readers:
-        raise UserError(f"{path}: the ending of a weights file is one of {', '.join(readers)}; rename it")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; name a file of weights with --input=FILE")
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    check_file(path)
     try:
-        tensors, other = state_dict(readers[path.suffix](path))
+        tensors, other = state_dict(READERS[path.suffix](path))
     except UserError:
         raise
     except Refused as error:
@@ -54,7 +72,21 @@ def read_weights(path: Path) -> WeightsFile:
         raise UserError(f"{path}: not a whole {path.suffix} file ({short(error)}); get it again") from None
     if not tensors:
         raise UserError(f"{path}: no tensors in it; name a file that holds a state dict")
-    return WeightsFile(tensors, other, checksum)
+    return WeightsFile(tensors, other, checksum(path), metadata(path))
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file in hex digits; raises OSError where it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The texts that a whole .safetensors file keeps beside its tensors; none of another kind of file."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safetensors.safe_open(path, "np") as file:
+        return dict(file.metadata() or {})
 
 
 def state_dict(content: Any) -> tuple[dict[str, np.ndarray], list[str]]:

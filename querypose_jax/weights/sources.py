@@ -164,6 +164,20 @@ def translate(
     return Translated(renamed, unused, of_trunk=True, may_miss=may_miss)
 
 
+def guess_source(tensors: Mapping[str, np.ndarray], config: ConfigDict, expected: Collection[str]) -> str:
+    """The source by whose rule most names of a file become names of the model; the first of equals."""
+
+    def hits(source: str) -> int:
+        try:
+            renamed, of = from_port(dict(tensors), source, config)
+            found = translate(renamed, of, config, expected)
+        except UserError:
+            return 0
+        return sum(name in expected for name in found.tensors)
+
+    return max(SOURCES, key=hits)
+
+
 def architecture(tensors: Mapping[str, np.ndarray]) -> str | None:
     """The trunk in a file of any source, in words such as HRNet-W32; None for one that is not known."""
     for rule in (as_it_is, resnet_of_torchvision, swin_of_torchvision):

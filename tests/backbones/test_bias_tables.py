@@ -36,8 +36,7 @@ def test_axes_and_heads_keep_their_places():
 
 
 @pytest.mark.parametrize(("old", "new"), [(12, 7), (7, 12), (8, 7)])
-def test_it_is_the_interpolation_of_pytorch(old, new):
-    torch = pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
+def test_it_is_the_interpolation_of_pytorch(torch, old, new):
     table = np.random.default_rng(0).standard_normal(((2 * old - 1) ** 2, 4), np.float32)
     square = torch.from_numpy(table.T.reshape(1, 4, 2 * old - 1, 2 * old - 1).astype(np.float64))
     side = 2 * new - 1

@@ -40,6 +40,7 @@ def test_train_times_a_step(capsys):
     assert table[0][0] == "training step" and float(table[0][1]) >= 0
 
 
+@pytest.mark.torch  # whose rows there are where it is installed
 def test_roi_align_times_both_cases_and_both_directions(capsys):
     table = rows("roi_align", capsys=capsys)
     ours = [row for row in table if not row[1].startswith("peer")]

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from querypose_jax.checkpoints.checkpoint import find_step, load_model, load_weights, named_leaves, save_model
+from querypose_jax.checkpoints.checkpoint import find_step, load_model, named_leaves, save_model
 from querypose_jax.checkpoints.config_json import write_config
 from querypose_jax.checkpoints.rotation import Checkpoints
+from querypose_jax.checkpoints.start import start_from
 from querypose_jax.checkpoints.train_state import init_state
 from querypose_jax.errors import UserError
 from querypose_jax.training.optimizer import make_optimizer
@@ -58,10 +59,10 @@ def test_weights_of_a_part_start_a_fresh_model_and_the_rest_is_named(tmp_path):
     part = nnx.state(nnx.Dict(backbone=FakeModel(nnx.Rngs(5)).backbone))
     save_model(tmp_path, fake_config(), part)
     before = nnx.state(FakeModel(nnx.Rngs(0)))
-    after, untouched = load_weights(tmp_path, before)
+    after, table, _ = start_from(tmp_path, fake_config(), before)
     np.testing.assert_array_equal(after["backbone"]["kernel"][...], part["backbone"]["kernel"][...])
     np.testing.assert_array_equal(after["flow"]["kernel"][...], before["flow"]["kernel"][...])
-    assert untouched == sorted(name for name in named_leaves(before) if not name.startswith("backbone"))
+    assert sorted(table.drawn) == sorted(name for name in named_leaves(before) if not name.startswith("backbone"))
 
 
 def test_a_checkpoint_of_another_model_names_what_differs(tmp_path):
@@ -73,8 +74,6 @@ def test_a_checkpoint_of_another_model_names_what_differs(tmp_path):
         match=r"checkpoints/1 is the checkpoint of another model: backbone.bias has shape \[8\], not \[16\]; .* more",
     ):
         load_model(tmp_path, config=other)
-    with pytest.raises(UserError, match="another model"):
-        load_weights(tmp_path, nnx.state(FakeModel(nnx.Rngs(0), 16)))
     with Checkpoints(tmp_path) as checkpoints, pytest.raises(UserError, match="another model"):
         checkpoints.restore(fresh_state(width=16))
 

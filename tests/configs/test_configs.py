@@ -72,7 +72,7 @@ def test_a_variant_that_does_not_exist_is_one_line(argument, message, capsys):
 
 
 # What a group of variants may change beside its own keys.
-ALONGSIDE = {"query": ("model.part_dim", "model.light"), "feedback": ("model.light",)}
+ALONGSIDE = {"query": ("model.part_dim", "model.light"), "modules": ("model.part_dim",), "feedback": ("model.light",)}
 
 
 @pytest.mark.parametrize("name", ["ablations", "ablations_tiny"])

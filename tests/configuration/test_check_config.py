@@ -28,14 +28,14 @@ def test_shipped_configurations_pass(module):
         ("model.part_dim", 62, r"model.part_dim=62 must be a multiple of model.heads=4"),
         ("model.heads", 0, r"model.heads=0 must be positive"),
         ("model.iteration", "sum", r"model.iteration='sum' is unknown; known: selective, none, summation"),
-        ("model.part_reading", "max", r"model.part_reading='max' is unknown; known: attention, mean"),
+        ("model.part_reading", "max", r"model.part_reading='max' is unknown; known: attention, mhsa"),
         ("model.query_feedback", "some", r"model.query_feedback='some' is unknown; known: released, none, all"),
         (
             "model.query_feedback",
             "all",
             r"model.query_feedback='all' is for the full version, .* add --config.model.light=False",
         ),
-        ("model.pose_query", "joint", r"model.pose_query='joint' is unknown; known: part, instance"),
+        ("model.pose_query", "joint", r"model.pose_query='joint' is unknown; known: part, instance, pooled"),
         ("data.canvases", ((160, 200),), r"data.canvases=\(\(160, 200\),\) must be pairs .* of multiples of 32"),
         ("data.canvases", (), r"data.canvases=\(\) must be pairs"),
         ("data.batch_size", 0, r"data.batch_size=0 must be positive"),
@@ -81,11 +81,20 @@ def test_double_precision_is_allowed_where_jax_has_it():
         check_config(config)
 
 
-def test_copies_of_the_instance_query_need_its_width():
+@pytest.mark.parametrize("query", ["instance", "pooled"])
+def test_models_without_part_queries_are_asked_for_one_part_of_full_width_that_is_not_carried(query):
     config = coco_r50.get_config()
-    config.model.pose_query = "instance"
-    with pytest.raises(UserError, match=r"='instance' needs model.part_dim=128 to equal model.dim=256"):
-        check_config(config)
+    config.model.pose_query = query
+    for changes, problem in (
+        ({}, "needs model.part_dim=128 to equal model.dim=256"),
+        ({"model.part_dim": 256}, "has no part queries: data.skeleton must have one part, has 7; coco_parts_1 has one"),
+        ({"data.skeleton": "coco_parts_1"}, "has no part queries to carry on: set model.iteration='none'"),
+    ):
+        config.update_from_flattened_dict(changes)
+        with pytest.raises(UserError, match=f"^config.model.pose_query='{query}' {problem}"):
+            check_config(config)
+    config.model.iteration = "none"
+    check_config(config)
 
 
 def test_what_was_not_trained_is_not_fed_back_at_test_time():

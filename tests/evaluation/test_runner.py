@@ -79,6 +79,10 @@ def test_perfect_poses_score_one_and_files_agree_with_the_return_value(tmp_path)
     assert metrics["keypoint/AP"] == pytest.approx(1.0)
     assert metrics["box/AP"] == pytest.approx(1.0)
     assert json.loads((tmp_path / "eval" / "metrics.json").read_text()) == metrics
+    assert metrics["threshold/f1"] == 1.0
+    page = (tmp_path / "eval" / "index.html").read_text()
+    assert f"all: best F1 100.0 at {metrics['threshold/score']:.3f}" in page
+    assert page.count("<polyline") == 3  # precision, recall, F1
     detections = json.loads((tmp_path / "eval" / "detections.json").read_text())
     assert [d["image_id"] for d in detections] == [5, 5, 8, 8, 11, 11, 20, 20]  # by picture, invalid ones absent
     assert not list((tmp_path / "eval").rglob("*.tmp"))

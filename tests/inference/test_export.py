@@ -4,8 +4,6 @@ import json
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -16,11 +14,11 @@ from querypose_jax.errors import UserError
 from querypose_jax.inference.export import export_model
 from querypose_jax.inference.exported import Exported, fitted, lay, network_size, resize
 from querypose_jax.inference.predictor import Predictor
-from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.recipes.affine import RECIPE as AFFINE
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import COCO
 from tests.models.small_model import small_config, small_model
+from tests.models.test_simplepose import loud_model
 from tests.models.test_simplepose import small_config as simplepose_small
 
 BLOCKED = ("flax", "orbax", "tensorflow", "ml_collections", "PIL", "querypose_jax", "kernels")
@@ -114,10 +112,7 @@ def test_an_exported_simplepose_gives_the_poses_of_the_model(pictures, tmp_path,
     config = simplepose_small()
     config.data.update(eval_resize=rule, eval_length=64, eval_multiple=32)
     config.model.decode.update(heatmap_threshold=0.5, person_threshold=0.0)
-    model = SimplePose(config, nnx.Rngs(0))
-    for head, deviation in ((model.network.heatmaps[-1], 3.0), (model.network.offsets[-1], 100.0)):
-        head.kernel[...] = deviation * jax.random.normal(jax.random.key(0), head.kernel.shape, jnp.float32)
-    predictor = Predictor(config, *nnx.split(model), COCO)
+    predictor = Predictor(config, *nnx.split(loud_model(config)), COCO)
     folder = export_model(predictor, tmp_path / "exported", platforms=("cpu",), progress=False)
     about = json.loads((folder / "about.json").read_text())
     assert about["canvases"] == ([[64, 64]] if rule == "long" else [[64, 32], [64, 64], [64, 96], [64, 128]])

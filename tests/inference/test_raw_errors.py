@@ -177,3 +177,21 @@ sys.exit(launch.main(["launch.py", "--config=tests/tiny_run.py", "--workdir={tmp
     assert f"error: JAX_PLATFORMS={platform}: jax finds no such device; unset it" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("folder", [None, 7, b"run", ["run"]])
+def test_a_run_that_has_no_name_is_one_line(folder):
+    with pytest.raises(UserError, match=r"^folder .*: name the folder of a run$"):
+        Predictor.from_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((64, 96, 3)), "^image: array of shape .* and dtype float64: need RGB pixels"),
+        (np.zeros((5, 7, 3), np.uint8), "^image: is 7 x 5 pixels, the picture of the people 96 x 64$"),
+    ],
+)
+def test_an_image_that_cannot_be_drawn_on_is_one_line(predictor, image, said):
+    with pytest.raises(UserError, match=said):
+        predictor(np.zeros((64, 96, 3), np.uint8)).draw(image)

@@ -50,7 +50,7 @@ NOBODY = np.zeros((0, 4)), np.zeros((0, 17, 2)), np.zeros((0, 17)), np.zeros(0)
         lambda predictor, folder, threshold: predict_files(predictor, str(folder / "a.png"), "out", threshold),
         lambda predictor, folder, threshold: predict_video(predictor, "film.mp4", "out", threshold),
         lambda predictor, folder, threshold: predict_input(predictor, "0", "out", threshold),
-        lambda predictor, folder, threshold: predict(None, folder, None, False, "a.png", "out", threshold, False),
+        lambda predictor, folder, threshold: predict(None, folder, None, False, "a.png", "o", threshold, False, False),
         lambda predictor, folder, threshold: Exported.predict(None, [np.asarray(GREY)], threshold),
     ],
 )  # fmt: skip

@@ -127,6 +127,7 @@ def many_people(value):
 # Name -> (changes of the annotation files of train and val, keys of the configuration, whether it can be opened).
 LISTS = {
     "boxes of no size everywhere": (every("annotations", bbox=[0, 0, 0, 0]), None, {}, False),
+    "boxes beside the picture everywhere": (every("annotations", bbox=[5000, 5000, 9, 9]), None, {}, False),
     "one box of no size": (first("annotations", bbox=[0, 0, 0, 0]), None, {}, True),
     "boxes of no size to score": (None, every("annotations", bbox=[0, 0, 0, 0]), {}, True),
     "empty polygons everywhere": (every("annotations", segmentation=[[]]), None, {}, False),

@@ -7,6 +7,7 @@ import pytest
 
 from configs import custom_example
 from input_pipeline import check, loader
+from input_pipeline.picture_names import match_name
 from input_pipeline.skipping import NO_NUMBERS
 from querypose_jax.errors import UserError
 from querypose_jax.evaluation.coco import box_metrics
@@ -219,6 +220,7 @@ SPELLINGS = (
     "http://localhost:8080/data/upload/{}",
     "/data/local-files/?d={}",
     "file:///data/{}",
+    "https://host/my%20pictures/{}?raw=1#top",
 )
 
 
@@ -237,6 +239,16 @@ def test_paths_of_another_machine_are_matched_by_their_last_part(config, spellin
         assert "read otherwise than it is written" in found
     others = next(f for f in check.look_at(config, "val")[1] if f.kind.startswith("file without"))
     assert others.times == 4  # of the training split
+
+
+@pytest.mark.parametrize(
+    "name", ["https://host/a%20b.jpg?raw=1", "/data/local-files/?d=new%20ones/a%20b.jpg", "C:\\a b.jpg"]
+)
+def test_addresses_are_spelled_otherwise_than_files(name):
+    assert match_name(name, {"a b.jpg": ["a b.jpg"], "c.jpg": ["c.jpg"]}) == "a b.jpg"
+    as_it_is = name.split("?raw")[0].split("/")[-1].split("\\")[-1]
+    both = {"a b.jpg": ["a b.jpg"], as_it_is: [as_it_is]}
+    assert match_name(name.split("?raw")[0], both) == as_it_is, "a file that is called so comes first"
 
 
 def test_more_of_a_path_decides_where_files_have_one_name_and_else_it_is_refused(config, drawn, tmp_path):

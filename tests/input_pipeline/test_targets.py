@@ -79,7 +79,7 @@ def test_a_batch_holds_people_first_then_zeros_and_fillers_hold_nobody(annotatio
     for field in (batch.boxes, batch.keypoints, batch.area, batch.label):
         assert (field[~batch.is_person] == 0).all()
     assert batch.loss_mask is None and batch.person_scale is None, "no recipe has asked for them"
-    optional = ("budget", "loss_mask", "person_scale")
+    optional = ("budget", "loss_mask", "person_scale", "whole")
     dtypes = {f.name: getattr(batch, f.name).dtype for f in dataclasses.fields(batch) if f.name not in optional}
     assert dtypes == dict(
         image=np.uint8, valid_size=np.int32, orig_size=np.int32, image_id=np.int32, inv_affine=np.float32,

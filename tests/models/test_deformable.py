@@ -16,8 +16,10 @@ from querypose_jax.models.deformable.encodings import logit
 from querypose_jax.models.deformable.heads import class_head, moving_head
 from querypose_jax.models.deformable.losses import box_sums, class_sums, keypoint_sums, matched_columns, oks, oks_sums
 from querypose_jax.models.deformable.proposals import make_proposals
+from querypose_jax.models.deformable.samples import on_picture
 from querypose_jax.models.deformable.targets import SMALLEST_AREA, Targets
 from querypose_jax.models.deformable.tokens import make_tokens, valid_cells
+from tests.models.grouppose.small_model import people_batch
 
 FLOAT32 = jnp.dtype("float32")
 
@@ -50,6 +52,22 @@ def test_a_map_counts_the_cells_whose_first_pixel_is_valid():
 def test_a_map_of_odd_size_reads_the_pixels_that_nearest_neighbour_resizing_reads():
     """3 cells on 100 pixels read 0, 33 and 66."""
     assert valid_cells(jnp.array([[66, 67]]), (100, 100), (3, 3)).tolist() == [[3, 2]]
+
+
+def test_samples_are_shown_in_original_pixels():
+    """Half of a canvas of 64 columns is padding: a quarter of its width is the middle of the picture of 32 x 32, pixel
+    (16, 16), in a file of twice the size (32, 32), and continuous (32.5, 32.5). Two heads share a query's weight."""
+    blank, levels = jnp.zeros((1, 4, 8, 8)), jnp.zeros((1, 8))
+    batch = people_batch(people=(1,), size=(32, 32), scale=2.0)
+    locations = np.broadcast_to(np.float32([0.25, 0.5]), (1, 1, 2, 1, 1, 2))
+
+    @jax.jit
+    def run(locations, weights, batch):
+        tokens = make_tokens([blank], batch.valid_size, (32, 64), levels)
+        return on_picture(locations, weights, tokens, batch)
+
+    samples = run(locations, np.ones((1, 1, 2, 1, 1), np.float32), batch)
+    assert np.allclose(samples, [[[[32.5, 32.5, 0.5]] * 2]])
 
 
 def test_tokens_of_padding_are_not_proposed():

@@ -105,6 +105,18 @@ def compiled_targets(batch, settings):
     return make_targets(batch, COCO, settings, jnp.dtype("float32"))
 
 
+def loud_model(config) -> SimplePose:
+    """Random weights under which maps are noise, of about 1 and of some tens of pixels: somebody is found."""
+    model = SimplePose(config, nnx.Rngs(0))
+    generator = np.random.default_rng(0)
+    for path, leaf in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        if leaf.ndim == 4:
+            factor = 1 if "offsets" in path else 0.15 if "heatmaps" in path else 1
+            deviation = factor * np.sqrt(2 / np.prod(leaf.shape[:3]))
+            leaf[...] = jnp.asarray(generator.normal(0, deviation, leaf.shape), jnp.float32)
+    return model
+
+
 @pytest.fixture(scope="module")
 def model():
     return SimplePose(small_config(), nnx.Rngs(0))

@@ -1,4 +1,4 @@
-"""What the tests compare, computed on one and on two devices: python -m tests.multi_device.programs NAME FILE.npz.
+"""What the tests compare, on one device and on several: python -m tests.multi_device.programs NAME SEVERAL FILE.npz.
 
 The number of devices of a process is fixed before its first computation, hence a program of its own.
 """
@@ -37,10 +37,10 @@ def one_step(mesh: Mesh) -> dict[str, np.ndarray]:
 
 
 def edpose_step(mesh: Mesh) -> dict[str, np.ndarray]:
-    """The same of an ED-Pose in float64, whose denoising losses are formed in two groups of two pictures."""
+    """The same of an ED-Pose in float64, eight pictures; its denoising losses are formed in four groups of two."""
     config = edpose.small_config(dtype="float64", **{"loss.pictures_per_group": 2})
     with jax.enable_x64(True):
-        return step_of(config, grouppose.people_batch(people=(2, 1, 0, 3)), mesh)
+        return step_of(config, grouppose.people_batch(people=(2, 1, 0, 3, 1, 1, 2, 3)), mesh)
 
 
 def step_of(config: ConfigDict, batch: Batch, mesh: Mesh) -> dict[str, np.ndarray]:
@@ -76,8 +76,8 @@ PROGRAMS = {"one_step": one_step, "edpose_step": edpose_step} | {
 if __name__ == "__main__":
     program = PROGRAMS[sys.argv[1]]
     results = {}
-    for devices in (1, 2):
+    for devices in (1, int(sys.argv[2])):
         mesh = sharding.make_mesh(ConfigDict({"data": devices, "fsdp": 1}))
         with jax.set_mesh(mesh):
             results |= {f"{devices}/{name}": value for name, value in program(mesh).items()}
-    np.savez(Path(sys.argv[2]), **results)
+    np.savez(Path(sys.argv[3]), **results)

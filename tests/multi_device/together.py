@@ -12,7 +12,13 @@ FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=t
 PATIENCE_S = 600
 
 
-def run_together(arguments: Callable[[int, int], list[str]], processes: int, devices: int, flags: str = "") -> str:
+def run_together(
+    arguments: Callable[[int, int], list[str]],
+    processes: int,
+    devices: int,
+    flags: str = "",
+    patience_s: float = PATIENCE_S,
+) -> str:
     """Runs python with `arguments(port, process id)` once per process; all must succeed.
 
     Args:
@@ -20,6 +26,7 @@ def run_together(arguments: Callable[[int, int], list[str]], processes: int, dev
         processes: how many.
         devices: of all of them together.
         flags: XLA_FLAGS.
+        patience_s: until they must have ended; then they are killed, and subprocess.TimeoutExpired is raised.
 
     Returns:
         What process 0 printed.
@@ -40,7 +47,11 @@ def run_together(arguments: Callable[[int, int], list[str]], processes: int, dev
         )
         for i in range(processes)
     ]
-    outputs = [process.communicate(timeout=PATIENCE_S) for process in started]
+    try:
+        outputs = [process.communicate(timeout=patience_s) for process in started]
+    finally:
+        for process in started:
+            process.kill()  # one that has ended hears nothing
     for process, (_, errors) in zip(started, outputs, strict=True):
         assert process.returncode == 0, errors
     return outputs[0][0]

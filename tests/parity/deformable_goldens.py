@@ -112,13 +112,18 @@ def inputs(golden: Golden, model: nnx.Module, made: Batch, channels: list[int], 
     """The maps a golden generates, or those of its pixels, and the batch with these."""
     if golden.meta.get("input", "features") == "features":
         return maps(golden, channels, dtype), made
-    pictures = [golden[key] for key in sorted(golden.names("rgb"), key=lambda key: int(key[3:]))]
-    canvas = golden["padded_size"].tolist()
-    made = dataclasses.replace(made, image=jnp.stack([place_on_canvas(picture, *canvas) for picture in pictures]))
+    made = with_pixels(golden, made)
     graphdef, state = nnx.split(model.backbone)
     run = jax.jit(lambda state, images: nnx.merge(graphdef, state)(images, False))
     found = run(state, normalise(made, jnp.dtype(dtype)))
     return [found[stage] for stage in golden.meta["config"]["stages"]], made
+
+
+def with_pixels(golden: Golden, made: Batch) -> Batch:
+    """The batch with the golden's pictures on its canvas."""
+    pictures = [golden[key] for key in sorted(golden.names("rgb"), key=lambda key: int(key[3:]))]
+    canvas = golden["padded_size"].tolist()
+    return dataclasses.replace(made, image=jnp.stack([place_on_canvas(picture, *canvas) for picture in pictures]))
 
 
 def without_backbone(model: nnx.Module) -> nnx.Module:

@@ -11,6 +11,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.layers.layouts import matrix
 from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED
 from querypose_jax.models.grouppose.params import doubled, head_names, official_names
+from tests.parity import goldens
 from tests.parity.grouppose_goldens import build, whole_config
 from tests.parity.test_manifests import manifests
 
@@ -46,6 +47,19 @@ def test_names_and_shapes_and_what_trains(path: Path):
     first_names = {names[place].names[0] for place, _ in trained}
     assert first_names == set(manifest["shapes"]) - set(manifest["frozen"])
     assert sum(leaf.size for _, leaf in trained) == manifest["num_trainable"]
+
+
+def test_reading_a_head_and_writing_it_is_the_identity():
+    """Of the manifest kept here; copies come back as copies."""
+    manifest = json.loads((goldens.KEPT / "gp_manifest_tiny.json").read_text())
+    state = goldens.weights().make_all(manifest["shapes"])
+    state |= {copy: state[first] for copy, first in manifest["duplicates"].items()}
+    back = {}
+    for source in map(doubled, head_names(whole_config(manifest["config"], "float32").model).values()):
+        ours = source.to_ours([state[name] for name in source.names])
+        back |= dict(zip(source.names, source.to_official(ours), strict=True))
+    assert back.keys() == state.keys()
+    assert all(np.array_equal(back[name], state[name]) for name in state)
 
 
 def test_copies_of_a_head_must_be_equal():

@@ -15,7 +15,7 @@ from querypose_jax.models.grouppose.criterion import match
 from querypose_jax.models.grouppose.params import head_names
 from querypose_jax.training.optimizer import global_norm, make_optimizer
 from tests.parity import goldens
-from tests.parity.deformable_goldens import batch, check_tokens, maps
+from tests.parity.deformable_goldens import batch, check_tokens, compiled_once, maps
 from tests.parity.goldens import Golden, assert_close, assert_same_indices, relative_l2
 from tests.parity.grouppose_goldens import by_key, grouppose, whole_config
 from tests.parity.test_grouppose_infer import EVERY_TOKEN, FULL, TINY, is_full
@@ -33,7 +33,7 @@ def gradients(golden: Golden, dtype: str):
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     made = batch(golden, dtype)
 
-    @jax.jit
+    @compiled_once
     def step(params, rest, maps, batch):
         def loss(params, maps):
             model = nnx.merge(graphdef, params, rest, copy=True)

@@ -100,6 +100,7 @@ def rows_of(people: People) -> np.ndarray:
     return np.stack([np.asarray(field, np.float64) for field in fields], -1)
 
 
+@goldens.float32_is_slow
 def test_mirrored_maps_are_merged_and_enlarged(golden, dtype):
     @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
     def run(own, mirrored):
@@ -201,6 +202,7 @@ def check_people(ours, theirs, dtype):
     assert_close(ours[..., 2:5], theirs[..., 2:5], relative=SCORES[dtype])
 
 
+@goldens.float32_is_slow
 def test_tangles_are_grouped_as_in_the_reference(golden, dtype):
     config = decode_config(golden.meta)
     for (joints, skeleton_limbs), numbers in alike(golden.meta["edges"]).items():
@@ -239,6 +241,7 @@ def test_the_oracle_groups_tangles_as_the_reference(golden):
         assert np.array_equal(plain.astype(np.float32), golden[f"edge{number}_grouped"]), edge["name"]
 
 
+@goldens.float32_is_slow
 def test_peaks_are_found_as_in_the_reference(golden, dtype):
     """Ties, plateaus, negative peaks on the border, an empty map."""
     full = jnp.asarray(golden["peak_heatmaps"].astype(dtype))[None]

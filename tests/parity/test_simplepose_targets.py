@@ -41,6 +41,7 @@ def people_batch(joints: np.ndarray, sigmas: np.ndarray, size: tuple[int, int], 
     return jax.tree.map(jnp.asarray, batch)
 
 
+@goldens.float32_is_slow
 @pytest.mark.parametrize("path", goldens.files("sp_targets"))
 def test_targets_equal_reference(path, dtype, record_property):
     golden = Golden(path)

@@ -3,10 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from configs import coco_r50, synthetic_tiny
+from configs.simplepose import coco_hourglass104
+from querypose_jax.devices.sharding import make_mesh
 from querypose_jax.errors import UserError
 from querypose_jax.planning import plan
 from querypose_jax.planning.advice import total_bytes
@@ -23,6 +27,17 @@ def test_canvases_are_the_largest_that_pictures_take():
     assert height * width == 800 * 1344  # never the canvas that holds whatever may come
     assert plan.largest_canvas(synthetic_tiny.get_config(), 160, exact=False) == (160, 192)
     assert np.prod(plan.largest_canvas(coco_r50.get_config(), 480, exact=True)) < 800 * 1344
+
+
+def test_training_may_have_another_canvas_than_evaluation_and_masks():
+    config = coco_hourglass104.get_config()
+    assert plan.training_canvas(config) == (512, 512)
+    assert plan.largest_canvas(config, config.data.eval_short_side, exact=False) == (640, 640)
+    assert plan.training_canvas(coco_r50.get_config()) == plan.largest_canvas(coco_r50.get_config(), 800, exact=False)
+    mesh = make_mesh(ConfigDict({"data": 1, "fsdp": 1}), jax.devices()[:1])
+    batch = plan.abstract_batch(config, mesh, 2, (512, 512), None, has_masks=True)
+    assert batch.loss_mask.shape == (2, 128, 128) and batch.person_scale.shape == (2, 30)
+    assert plan.abstract_batch(config, mesh, 2, (512, 512), None).loss_mask is None
 
 
 def test_the_memory_of_an_unknown_chip_must_be_given():

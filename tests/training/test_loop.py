@@ -213,7 +213,9 @@ def test_a_run_starts_from_given_weights(tmp_path, capsys):
     config.optimizer.learning_rate = 0.0
     state = train(config, fake_batches(), tmp_path / "run")
     np.testing.assert_array_equal(state.params["backbone"]["kernel"][...], donor.backbone.kernel[...])
-    assert "keep their own start" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "kept whole       2 arrays" in out
+    assert "drawn anew       7 arrays" in out
 
 
 def test_batches_that_end_early_are_one_line(tmp_path):

@@ -105,15 +105,40 @@ def test_what_is_no_weights_file_is_one_line(tmp_path):
     one_line(tmp_path / "a.txt", r"ending .* \.pth, \.pt, \.pkl, \.safetensors")
     (tmp_path / "empty.pkl").write_bytes(pickle.dumps({"model": {}}))
     one_line(tmp_path / "empty.pkl", "no tensors in it")
+    (tmp_path / "twin.pdparams").write_bytes(b"x")
+    one_line(tmp_path / "twin.pdparams", "is a file of Paddle, .* the one for PyTorch")
     for suffix in (".pkl", ".safetensors", ".pth"):
-        (tmp_path / f"text{suffix}").write_text("<!DOCTYPE html>\n<html>not found</html>")
+        (tmp_path / f"text{suffix}").write_text("hello, this is no file of weights")
         one_line(tmp_path / f"text{suffix}", f"not a whole {suffix} file")
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".safetensors", ".pth", ".pt"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is an empty file .0 bytes.: .* get it again"),
+        (
+            b"<!DOCTYPE html>\n<html>Google Drive - Virus scan warning</html>",
+            "is a web page .* download the file itself",
+        ),
+        (b"\xef\xbb\xbf\n<HTML><body>404</body></HTML>", "is a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n",
+            "is a pointer of git-lfs, .*git lfs pull",
+        ),
+        (b"\x1f\x8b\x08\x00", "is a gzip archive; unpack it"),
+        (b"Rar!\x1a\x07", "is a RAR archive; unpack it"),
+    ],
+)
+def test_what_a_failed_download_leaves_behind_is_called_what_it_is(tmp_path, suffix, content, said):
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    one_line(tmp_path / f"a{suffix}", said)
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".safetensors", ".pth"])
 def test_truncated_files_are_one_line(tmp_path, suffix):
     path, whole = tmp_path / f"a{suffix}", whole_file(suffix, STATE)
-    for length in (0, 7, len(whole) // 2, len(whole) - 1):
+    for length in (7, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         one_line(path, f"not a whole {suffix} file")
 

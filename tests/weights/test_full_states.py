@@ -8,10 +8,11 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from querypose_jax.checkpoints.checkpoint import load_model
+from querypose_jax.checkpoints.checkpoint import load_model, named_leaves
 from querypose_jax.weights.command import main
-from tests.parity import goldens
+from tests.parity import deformable_goldens, goldens
 from tests.parity.goldens import Golden, assert_close
+from tests.parity.test_grouppose_infer import FULL, check_poses
 from tests.test_imports import ROOT
 from tests.weights import torch_files
 
@@ -101,3 +102,36 @@ def test_a_complete_state_dict_imports_runs_and_gives_the_golden_outputs(
     for key, tolerance in TOLERANCES.items():
         record_property(key, assert_close(actual[key], of_head[key], tolerance, what=key))
     assert np.array_equal(poses.valid, of_head["final_keep"])
+
+
+@pytest.mark.slow
+def test_a_complete_group_pose_gives_the_golden_poses_and_comes_back_unchanged(tmp_path, record_property):
+    golden = golden_of("gp_infer", lambda meta: meta["config"]["backbone"] == "resnet50")
+    described = json.loads((goldens.FOLDER / golden.meta["manifest"]).read_text())
+    state = goldens.weights().make_all(described["shapes"], golden.meta["weights_tag"])
+    state |= {copy: state[first] for copy, first in described["duplicates"].items()}
+    assert len(state) == described["num_entries"]
+    file, out = tmp_path / "r50.pth", tmp_path / "out"
+    write(state, file)
+    given = [f"--config={ROOT / 'configs' / 'grouppose' / 'coco_r50.py'}", "--source=official"]
+    assert main(["weights", *given, f"--input={file}", f"--output={out}"]) == 0
+    report = json.loads((out / "import.json").read_text())
+    assert report["whole_model"]
+    assert len(report["used"]) == len(state)
+
+    _, graphdef, weights = load_model(out)
+    made = deformable_goldens.with_pixels(golden, deformable_goldens.batch(golden, "float32"))
+
+    @jax.jit
+    def predict(weights, batch):
+        return nnx.merge(graphdef, weights).predict(batch)
+
+    check_poses(predict(weights, made), golden, FULL, "float32", record_property)
+
+    exported, back = tmp_path / "r50.safetensors", tmp_path / "back"
+    assert main(["weights", "--to=official", f"--input={out}", f"--output={exported}"]) == 0
+    written = safetensors.numpy.load_file(exported)
+    assert written.keys() == state.keys()
+    assert all(np.array_equal(written[name], state[name]) for name in state)
+    assert main(["weights", *given, f"--input={exported}", f"--output={back}"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, named_leaves(load_model(back)[2]), named_leaves(weights))

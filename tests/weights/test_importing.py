@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from querypose_jax.checkpoints.checkpoint import load_model, load_weights, named_leaves
+from querypose_jax.checkpoints.checkpoint import load_model, named_leaves
+from querypose_jax.checkpoints.start import start_from
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
 from querypose_jax.weights.command import main
@@ -89,12 +90,12 @@ def test_the_file_of_a_trunk_starts_a_model_whose_head_stays_random(state, tmp_p
     assert "a part of the model: start from it with --config.init_from" in printed
     assert "not read, beside the weights: __author__" in printed
     before = nnx.state(build_model(small_head(), rngs=nnx.Rngs(3)))
-    after, untouched = load_weights(tmp_path / "out", before)
+    after, table, _ = start_from(tmp_path / "out", small_head(), before)
     expected = from_official(state, small_head())
     equal(after["backbone"]["trunk"], expected["backbone"]["trunk"])
     equal(after["backbone"]["pyramid"], before["backbone"]["pyramid"])
     equal(after["box_decoders"], before["box_decoders"])
-    assert not any(name.startswith("backbone.trunk.") for name in untouched)
+    assert not any(name.startswith("backbone.trunk.") for name in table.drawn)
     with pytest.raises(UserError, match="holds a part of this model only .*init_from"):
         load_model(tmp_path / "out")
 
@@ -117,8 +118,8 @@ def test_what_allow_missing_names_may_differ_and_is_reported(state, tmp_path, ca
     assert allowed["names are not part of this model"] == ["teacher.weight"]
     assert "1 shapes differ, as --allow-missing says: init_proposal_boxes.weight" in capsys.readouterr().out
     before = nnx.state(build_model(small_head(), rngs=nnx.Rngs(3)))
-    _, untouched = load_weights(tmp_path / "out", before)
-    assert {name.split(".")[0] for name in untouched} == {"flow", "proposal_boxes"}
+    _, table, _ = start_from(tmp_path / "out", small_head(), before)
+    assert {name.split(".")[0] for name in table.drawn} == {"flow", "proposal_boxes"}
 
 
 def test_a_file_that_does_not_hold_weights_for_the_config_is_one_line(state, tmp_path, fails):
@@ -148,9 +149,10 @@ def test_wrong_arguments_are_one_line(state, tmp_path, fails):
     (full / "notes.txt").write_text("mine")
     for arguments, message in [
         (["--source=official", f"--input={path}", CONFIG], "--output is missing"),
-        (["--source=official", f"--input={path}", f"--output={tmp_path / 'out'}"], "--config=FILE is missing"),
+        (["--to=official", f"--input={path}"], "--output is missing"),
+        (["--source=official", f"--input={path}", f"--output={tmp_path / 'out'}"], "no pose model that is known here"),
         (["--source=keras", f"--input={path}", CONFIG, f"--output={tmp_path / 'out'}"], "--source=keras"),
-        ([f"--input={path}", CONFIG, f"--output={tmp_path / 'out'}"], "either --source"),
+        ([f"--input={path}", CONFIG, f"--output={tmp_path / 'out'}"], "no weights of ResNet-50 in it, its names are w"),
         (["--source=official", "--to=official", f"--input={path}", CONFIG, f"--output={full}"], "either --source"),
         (["--source=official", f"--input={path}", CONFIG, f"--output={full}"], "full is there already"),
         (["--source=official", f"--input={path}", CONFIG, f"--output={tmp_path / 'out'}", "--allow-missing=("], r"\("),

@@ -17,7 +17,8 @@ import safetensors.numpy
 from flax import nnx
 
 from querypose_jax.backbones.backbone import normalise
-from querypose_jax.checkpoints.checkpoint import load_weights, save_model
+from querypose_jax.checkpoints.checkpoint import save_model
+from querypose_jax.checkpoints.start import start_from
 from querypose_jax.models.registry import abstract_model, build_model
 from querypose_jax.structures import Batch
 from querypose_jax.weights.command import main
@@ -26,11 +27,6 @@ from tests.parity import goldens
 from tests.parity.goldens import assert_close
 from tests.weights import states
 from tests.weights.states import shapes, small_head
-
-
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch", reason="torch is not installed: nothing to compare with")
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +147,7 @@ def test_an_imported_trunk_gives_the_maps_of_its_library(torch, tmp_path, source
     arguments = [f"--source={source}", f"--input={tmp_path / 'trunk.pth'}", f"--config={states.__file__}", *overrides]
     assert main(["weights", *arguments, f"--output={tmp_path / 'out'}"]) == 0
     graphdef, fresh = nnx.split(build_model(config, rngs=nnx.Rngs(0)))
-    loaded, _ = load_weights(tmp_path / "out", fresh)
+    loaded, _, _ = start_from(tmp_path / "out", config, fresh)
     maps = jax.jit(lambda state, x: nnx.merge(graphdef, state).backbone.trunk(x, False))(loaded, images)
     for level, (ours, theirs) in enumerate(zip(maps, expected, strict=True), 2):
         assert_close(ours, theirs, relative=1e-4, what=f"C{level}")

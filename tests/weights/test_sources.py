@@ -129,9 +129,8 @@ def test_a_trunk_is_recognised_alone_and_in_a_whole_model(trunk, words):
     assert architecture({"a": np.zeros(1)}) is None
 
 
-def library_model(source: str, name: str):
-    """A model of torchvision or timm without values; skips where they do not install."""
-    torch = pytest.importorskip("torch", reason="torch is not installed: no library to compare with")
+def library_model(torch, source: str, name: str):
+    """A model of torchvision or timm without values; skips where the library is not there."""
     pytest.importorskip("torchvision", reason="torchvision is not installed: nothing to compare with")
     with torch.device("meta"):
         if source == "timm":
@@ -158,8 +157,8 @@ def library_model(source: str, name: str):
         ("timm", "swin_large_patch4_window7_224", "swin_l"),
     ],
 )
-def test_models_of_the_libraries_fill_the_whole_trunk(source, name, trunk):
-    model = library_model(source, name)
+def test_models_of_the_libraries_fill_the_whole_trunk(torch, source, name, trunk):
+    model = library_model(torch, source, name)
     file = hollow({key: tuple(x.shape) for key, x in model.state_dict().items()})
     tensors, report = match(translate(file, source, config_of(trunk), expected(trunk)), expected(trunk))
     assert report.problems == {}

@@ -14,7 +14,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from querypose_jax.bench.options import PeerWay
-from querypose_jax.bench.peers.torch_peer import TorchPeer, peer_code, why_no_peer
+from querypose_jax.bench.peers.deformable_peer import about_deformable, backbone_kind
+from querypose_jax.bench.peers.torch_peer import TorchPeer, peer_code
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch
 from querypose_jax.weights import to_official
@@ -79,24 +80,10 @@ class GroupPosePeer(TorchPeer):
 
 def about(config: ConfigDict) -> tuple[str | None, str]:
     """(why there is no peer for such a model, or None; what the peer is)."""
-    if backbone_kind(config.model.backbone) is None:
-        return f"it has no backbone {config.model.backbone.name!r}", ""
-    if missing := why_no_peer(*FILES):
-        return missing, ""
-    import torch
-
-    return None, f"torch {torch.__version__} with deformable attention by grid_sample"
+    return about_deformable(config, FILES)
 
 
 def load(config: ConfigDict, state: nnx.State) -> GroupPosePeer:
     """The peer with our weights."""
     code, parts = peer_code(*FILES)
     return GroupPosePeer(code, parts, jax.device_get(state), config)
-
-
-def backbone_kind(backbone: ConfigDict) -> str | None:
-    """What the peer calls a backbone of ours; None: it has no such one."""
-    if backbone.name == "resnet":
-        return f"resnet{backbone.depth}"
-    known = {("T", 7): "swin_T_224_1k", ("B", 12): "swin_B_384_22k", ("L", 12): "swin_L_384_22k"}
-    return known.get((backbone.size, backbone.window)) if backbone.name == "swin" else None

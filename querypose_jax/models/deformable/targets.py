@@ -44,6 +44,7 @@ def make_targets(batch: Batch, dtype: jnp.dtype) -> Targets:
     )
 
 
-def number_of_people(targets: Targets) -> Float[Array, ""]:
+def number_of_people(batch: Batch, dtype: jnp.dtype) -> Float[Array, ""]:
     """What the criterion divides by: the people of the whole batch, at least 1 (the release: per process, averaged)."""
-    return jnp.maximum(targets.is_person.sum(), 1).astype(targets.xy.dtype)
+    people = jnp.asarray(batch.is_person).sum() if batch.whole is None else batch.whole.people
+    return jnp.maximum(people, 1).astype(dtype)

@@ -24,31 +24,42 @@ from querypose_jax.structures import Batch
 Sums = dict[str, Float[Array, " S"]]
 
 
-def match_people(people: People, targets: Targets, config: ConfigDict, solver: str) -> Matches:
-    """The optimal assignments of outputs without joints: by class, box and GIoU. No gradient.
+def match(
+    people: People, instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float], solver: str
+) -> tuple[Matches, Matches]:
+    """The optimal assignments of all outputs in one call of the solver: of people, and of instances. No gradient.
 
-    Costs have the weights of the losses (`config` is config.model.loss).
+    Instances get queries that cost too much to be taken, as many as people have more.
     """
-    people = jax.lax.stop_gradient(people)
-    cost = (
+    people, instances = jax.lax.stop_gradient((people, instances))
+    of_people = people_cost(people, targets, config)
+    of_instances = instance_cost(instances, targets, config, sigmas)
+    outputs, queries, kept = len(of_people), of_people.shape[2], of_instances.shape[2]
+    of_instances = jnp.pad(of_instances, ((0, 0), (0, 0), (0, queries - kept), (0, 0)), constant_values=jnp.inf)
+    query, person = assign(jnp.concatenate([of_people, of_instances]), targets.is_person, solver)
+    in_range = jnp.minimum(query[outputs:], kept)
+    return Matches(query[:outputs], person[:outputs]), Matches(in_range, person[outputs:])
+
+
+def people_cost(people: People, targets: Targets, config: ConfigDict) -> Float[Array, "S B N G"]:
+    """Of outputs without joints: by class, box and GIoU, with the weights of the losses (`config` is
+    config.model.loss)."""
+    return (
         config.class_weight * class_cost(people.logits, targets, config.focal_alpha, config.focal_gamma)
         + config.box_weight * box_cost(people.boxes, targets)
         + config.giou_weight * giou_cost(people.boxes, targets)
     )
-    return assign(cost, targets.is_person, solver)
 
 
-def match_instances(
-    instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float], solver: str
-) -> Matches:
-    """The same of outputs with joints: by class, joints and OKS; boxes do not count."""
-    instances = jax.lax.stop_gradient(instances)
-    cost = (
+def instance_cost(
+    instances: Instances, targets: Targets, config: ConfigDict, sigmas: Sequence[float]
+) -> Float[Array, "S B I G"]:
+    """Of outputs with joints: by class, joints and OKS; boxes do not count."""
+    return (
         config.class_weight * class_cost(instances.logits, targets, config.focal_alpha, config.focal_gamma)
         + config.keypoint_weight * keypoint_cost(instances.points, targets)
         + config.oks_weight * oks_cost(instances.points, targets, sigmas)
     )
-    return assign(cost, targets.is_person, solver)
 
 
 def output_sums(outputs: People | Instances, matches: Matches, targets: Targets, config: ConfigDict) -> Sums:
@@ -62,13 +73,13 @@ def output_sums(outputs: People | Instances, matches: Matches, targets: Targets,
     }
 
 
-def denoising_means(denoised: Denoised, config: ConfigDict) -> Sums:
+def denoising_means(denoised: Denoised, config: ConfigDict, pictures: int) -> Sums:
     """Losses of the denoising queries: a sum over neighbouring pictures, divided by the queries of one picture.
 
     The release sums over the pictures of a device. Here groups have `pictures_per_group` pictures (or all of a smaller
-    batch) and are averaged, so that numbers do not depend on how many devices share the batch.
+    batch) and are averaged, so that numbers do not depend on how many devices share the batch of so many `pictures`.
     """
-    pictures, queries = denoised.column.shape
+    queries = denoised.column.shape[1]
     groups = max(pictures / config.pictures_per_group, 1)
     column = jnp.broadcast_to(denoised.column, denoised.logits.shape[:-1])
     sums = {
@@ -91,13 +102,12 @@ def edpose_loss(
         `_i` for layer i but the last, and `_interm` for the encoder, as the released code names them.
     """
     targets = make_targets(batch, outputs.instances.points.dtype)
-    of_people = match_people(outputs.people, targets, config, solver)
-    of_instances = match_instances(outputs.instances, targets, config, sigmas, solver)
+    of_people, of_instances = match(outputs.people, outputs.instances, targets, config, sigmas, solver)
     instance_sums = output_sums(outputs.instances, of_instances, targets, config) | {
         "loss_keypoints": keypoint_sums(outputs.instances.points, of_instances, targets),
         "loss_oks": oks_sums(outputs.instances.points, of_instances, targets, sigmas),
     }
-    number = number_of_people(targets)
+    number = number_of_people(batch, targets.xy.dtype)
     people_terms = {name: x / number for name, x in output_sums(outputs.people, of_people, targets, config).items()}
     instance_terms = {name: x / number for name, x in instance_sums.items()}
 
@@ -105,7 +115,8 @@ def edpose_loss(
     suffixes = layer_suffixes(box_layers + pose_layers)
     terms = by_name(people_terms, [*suffixes[:box_layers], "_interm"]) | by_name(instance_terms, suffixes[box_layers:])
     if outputs.denoised is not None:
-        terms |= by_name(denoising_means(outputs.denoised, config), suffixes)
+        pictures = len(batch.image_id) if batch.whole is None else batch.whole.pictures
+        terms |= by_name(denoising_means(outputs.denoised, config, pictures), suffixes)
     weights = term_weights(config)
     total = jnp.stack([weights[term_of(name)] * value for name, value in terms.items()]).sum()
     return total, terms

@@ -55,10 +55,16 @@ class DecoderLayer(nnx.Module):
         tokens: Tokens,
     ) -> Float[Array, "B Q C"]:
         """`places` as `on_maps` gives them. Positions are in what asks and is asked, not in what is read."""
-        q, k, v = self.self_attention.project(x + position, x)
-        x = self.self_norm(x + self.self_attention.join_heads(attend(q, k, v)))
+        x = self.between_queries(x, position, attend)
         x = self.cross_norm(x + self.cross_attention(x + position, places, memory, tokens.shapes, tokens.is_valid))
         return self.ffn_norm(x + self.ffn(x))
+
+    def between_queries(
+        self, x: Float[Array, "B Q C"], position: Float[Array, "B Q C"], attend: Attend
+    ) -> Float[Array, "B Q C"]:
+        """The first part: what queries learn from each other."""
+        q, k, v = self.self_attention.project(x + position, x)
+        return self.self_norm(x + self.self_attention.join_heads(attend(q, k, v)))
 
 
 def move_boxes(head: Head, x: Float[Array, "*B C"], boxes: Float[Array, "*B 4"]) -> Float[Array, "*B 4"]:

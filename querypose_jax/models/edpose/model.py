@@ -136,7 +136,7 @@ class EDPose(DeformableModel):
         with jax.named_scope("keypoint_decoder"):
             attend = partial(attend_instances, own_block=own_block, members=self.members)
             for layer in range(box_layers, self.config.decoder_layers):
-                entered, stopped = references[-1], jax.lax.stop_gradient(references[-1])
+                entered, stopped, entering = references[-1], jax.lax.stop_gradient(references[-1]), x
                 x = self.run_layer(layer, x, stopped, attend, memory, tokens)
                 for found, value in zip((logits, boxes, points), self.read(layer, x, entered, denoising), strict=True):
                     found.append(value)
@@ -160,6 +160,7 @@ class EDPose(DeformableModel):
                 noisy.target,
             ),
             references=tuple(references),
+            queries=entering,
             token=chosen.token,
             kept=kept,
         )
@@ -178,9 +179,15 @@ class EDPose(DeformableModel):
         tokens: Tokens,
     ) -> Float[Array, "B Q C"]:
         """Queries through a decoder layer; `references` are stopped."""
-        places = on_maps(references, tokens)
-        position = query_positions(self.position_head, places, self.config.dim).astype(x.dtype)
+        places, position = self.placed(references, tokens)
         return run_block(self.config.remat, self.layers[layer], x, position, places, attend, memory, tokens)
+
+    def placed(
+        self, references: Float[Array, "B Q 4"], tokens: Tokens
+    ) -> tuple[Float[Array, "B Q L 4"], Float[Array, "B Q C"]]:
+        """Boxes in units of each level's padded map, and the positions of their queries, in the type of these."""
+        places = on_maps(references, tokens)
+        return places, query_positions(self.position_head, places, self.config.dim).astype(self.dtype)
 
     def expand_people(
         self, x: Float[Array, "B Q C"], references: Float[Array, "B Q 4"], kept: Array, denoising: int

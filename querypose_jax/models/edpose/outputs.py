@@ -49,6 +49,8 @@ class Outputs:
     """None where nothing was drawn."""
     references: tuple[Float[Array, "B _ 4"], ...]
     """Boxes that layer i starts from, and last what the last layer ends with: of all queries, as they lie in a row."""
+    queries: Float[Array, "B _ C"]
+    """What enters the last layer, in the same row."""
     token: Int[Array, "B N"]
     """The token of the encoder that each person query comes from."""
     kept: Int[Array, "B I"]

@@ -51,7 +51,7 @@ def grouppose_loss(
         "loss_keypoints": keypoint_sums(outputs.points, matches, targets),
         "loss_oks": oks_sums(outputs.points, matches, targets, sigmas),
     }
-    people = number_of_people(targets)
+    people = number_of_people(batch, targets.xy.dtype)
     terms = {name: values / people for name, values in sums.items()}
     total = sum(weights[name] * values.sum() for name, values in terms.items())
     suffixes = output_suffixes(len(outputs.logits) - 1)

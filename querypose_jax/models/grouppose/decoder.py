@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import FeedForward, layer_norm
-from querypose_jax.models.deformable.attention import DeformableAttention, QueryAttention
+from querypose_jax.models.deformable.attention import DeformableAttention, QueryAttention, Shapes
 from querypose_jax.models.deformable.encodings import encode_references, logit
 from querypose_jax.models.deformable.tokens import Tokens
 
@@ -77,6 +77,17 @@ class DecoderLayer(nnx.Module):
         y = self.cross_attention(queries, places, memory, tokens.shapes, tokens.is_valid)
         x = self.cross_norm(x + y.reshape(x.shape))
         return self.ffn_norm(x + self.ffn(x))
+
+    def samples(
+        self,
+        x: Float[Array, "B N J C"],
+        position: Float[Array, "B N _ C"],
+        references: Float[Array, "B N J L 2"],
+        shapes: Shapes,
+    ) -> tuple[Float[Array, "B N*J heads L P 2"], Float[Array, "B N*J heads L P"]]:
+        """Where the cross-attention of a call with these arguments reads, and with which weights."""
+        queries, places = self.in_a_row(self.between_queries(x, position), references)
+        return self.cross_attention.samples(queries, places, shapes)
 
     def between_queries(self, x: Float[Array, "B N J C"], position: Float[Array, "B N _ C"]) -> Float[Array, "B N J C"]:
         """Both attentions among queries and the second addition: what asks the maps."""

@@ -67,10 +67,11 @@ class GroupPose(DeformableModel):
             for layer, head in zip(self.layers, self.point_heads, strict=True):
                 stopped = jax.lax.stop_gradient(references[-1])
                 places = on_maps(stopped, tokens)
-                position = joint_positions(self.position_head, places, self.config.dim).astype(x.dtype)
+                position = self.positions(places)
                 x = add_position(x, position)
                 if seen and self.config.faithful_aux:
                     seen[-1] = x  # released: the sum is written over the output of the layer before
+                entering = x
                 x = run_block(self.config.remat, layer, x, position, places, memory, tokens)
                 seen.append(x)
                 references.append(with_centre(move_points(head, x, stopped)))
@@ -81,8 +82,13 @@ class GroupPose(DeformableModel):
             logits=jnp.stack([*logits, chosen.logits]),
             points=jnp.stack([*points, first_points]),
             references=jnp.stack(references),
+            queries=entering,
             token=chosen.token,
         )
+
+    def positions(self, places: Float[Array, "B N J L 2"]) -> Float[Array, "B N _ C"]:
+        """Of the joint queries, which are at these places; in the type of the queries."""
+        return joint_positions(self.position_head, places, self.config.dim).astype(self.dtype)
 
     def first_queries(self, content: Float[Array, "B N C"]) -> Float[Array, "B N J C"]:
         """Instance queries are one learnt vector alone, joint queries their token's content plus a joint's vector."""

@@ -17,5 +17,7 @@ class Outputs:
     points: Float[Array, "S B N K 2"]
     references: Float[Array, "S B N K+1 2"]
     """What layer i starts from, and last what the last layer ends with: the mean of the points, then the points."""
+    queries: Float[Array, "B N K+1 C"]
+    """What enters the last layer, positions added."""
     token: Int[Array, "B N"]
     """The token of the encoder that each instance comes from."""

@@ -4,9 +4,12 @@ from typing import Any
 
 from querypose_jax.models.deformable import released as of_deformable
 from querypose_jax.models.deformable.names import KNOWINGLY_UNUSED, canonical_trunk_names
-from querypose_jax.models.family import OfficialWeights, Released, Shapes
+from querypose_jax.models.family import OfficialWeights, Origin, Released, Shapes
 from querypose_jax.models.grouppose.params import DECODER, official_names
 
+ORIGIN = Origin(
+    publisher="the authors of Group Pose", page="https://github.com/Michel-liu/GroupPose", terms="Apache-2.0"
+)
 RELEASED = (  # the files have no names of their own in the release's table
     Released("Group Pose R-50, COCO", "grouppose/coco_r50.py"),
     Released("Group Pose Swin-T, COCO", "grouppose/coco_swin_t.py"),
@@ -39,4 +42,5 @@ WEIGHTS = OfficialWeights(
     prefixes=("transformer.", "class_embed.", "pose_embed.", "input_proj."),
     hyper_parameters=hyper_parameters,
     released=RELEASED,
+    origin=ORIGIN,
 )

@@ -22,4 +22,8 @@ def explain(model: QueryPose, batch: Batch) -> Explanation:
     ]
     nowhere = jnp.zeros((count, queries), jnp.int32)  # each picture is its own shard
     maps = model.pose_decoders[-1].attention_maps(pyramid[0], outputs.boxes[-1], nowhere)
-    return Explanation([model.decode(stage, batch) for stage in cut], maps.reshape(count, queries, *maps.shape[1:]))
+    return Explanation(
+        stages=[model.decode(stage, batch) for stage in cut],
+        stage_names=tuple(f"stage {s}" for s in range(1, len(cut) + 1)),
+        attention=maps.reshape(count, queries, *maps.shape[1:]),
+    )

@@ -12,6 +12,7 @@ from querypose_jax.models.querypose.model import QueryPose
 from querypose_jax.models.querypose.pruning import BEST_CHUNK, Pruning
 from querypose_jax.models.querypose.released import WEIGHTS
 from querypose_jax.models.querypose.released_rescore import rescore_results
+from querypose_jax.models.querypose.rows import rows
 from querypose_jax.skeletons import get_skeleton
 from querypose_jax.structures import Batch, Poses
 
@@ -39,6 +40,7 @@ FAMILY = Family(
     may_change=("model.roi_align", "model.remat", "model.backbone.remat"),
     exported={"model.roi_align": "auto"},
     weights=WEIGHTS,
+    rows=rows,
     explain=explain,
     rescorings=rescorings,
     ways_to_predict={f"fixed k={BEST_CHUNK}": predict_fixed},

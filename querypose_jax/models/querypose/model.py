@@ -26,7 +26,13 @@ from querypose_jax.models.querypose.packing import Rows, put_rows, take_rows, tr
 from querypose_jax.models.querypose.pose_decoder import PoseDecoder, PoseState, RowGroups
 from querypose_jax.models.querypose.proposals import initial_proposals
 from querypose_jax.models.querypose.pruning import Pruning, Refined, pruning_for, pruning_notes, refine_wanted
-from querypose_jax.models.querypose.variants import boxes_come_first, refines_all, starts_from_parts, writes_back
+from querypose_jax.models.querypose.variants import (
+    boxes_come_first,
+    carries_part_queries,
+    reads_part_queries,
+    refines_all,
+    writes_back,
+)
 from querypose_jax.skeletons import Skeleton
 from querypose_jax.structures import Batch, Poses
 
@@ -61,9 +67,8 @@ class QueryPose(PoseModel):
         self.backbone = Backbone(config.backbone, self.dtype, keys, pictures_per_group)
         self.proposal_boxes = nnx.Param(initial_proposals(config).astype(wide))  # N 4: cx, cy, w, h of the picture
         self.proposal_queries = nnx.Param(normal()(keys.params(), (config.num_proposals, config.dim), wide))
-        parts = len(skeleton.parts)
-        if starts_from_parts(config):
-            self.part_queries = nnx.Param(normal()(keys.params(), (parts, config.part_dim), wide))
+        if reads_part_queries(config):
+            self.part_queries = nnx.Param(normal()(keys.params(), (len(skeleton.parts), config.part_dim), wide))
         self.box_decoders = nnx.List([BoxDecoder(config, self.dtype, keys) for _ in range(config.stages)])
         self.pose_decoders = nnx.List([PoseDecoder(config, skeleton, self.dtype, keys) for _ in range(config.stages)])
         share_initial_vectors(self.box_decoders)
@@ -140,15 +145,14 @@ class QueryPose(PoseModel):
         queries = self.proposal_queries[...].astype(self.dtype)
         return from_cxcywh(self.proposal_boxes[...]) * scale, jnp.broadcast_to(queries, (count, *queries.shape))
 
-    def joint_queries(
+    def first_part_queries(
         self, queries: Float[Array, "D Q C"], carried: Float[Array, "D Q M P"] | None
-    ) -> Float[Array, "D Q M P"]:
-        """What a pose stage starts from: the part queries that the stage before has left, at first the learnt ones, the
-        same for every instance. With `pose_query="instance"` (Table 1 of the paper) always the instance queries."""
-        if not starts_from_parts(self.config):
-            parts = len(self.skeleton.parts)
-            return jnp.broadcast_to(queries[..., None, :], (*queries.shape[:-1], parts, queries.shape[-1]))
-        if carried is not None:
+    ) -> Float[Array, "D Q M P"] | None:
+        """The part queries that a pose stage starts from: those that the stage before has left; in the first stage, and
+        where none are carried, the learnt ones, the same for every instance. None where the model reads none."""
+        if not reads_part_queries(self.config):
+            return None
+        if carried is not None and carries_part_queries(self.config):
             return carried
         learnt = self.part_queries[...].astype(self.dtype)
         return jnp.broadcast_to(learnt, (*queries.shape[:-1], *learnt.shape))
@@ -161,7 +165,7 @@ class QueryPose(PoseModel):
         As released, the refined queries are dropped; `carry_query_at_test` keeps them, the paper's Figure 3(b), and so
         does `query_feedback="all"`, which has trained with them.
         """
-        part_queries = self.joint_queries(queries, part_queries)
+        part_queries = self.first_part_queries(queries, part_queries)
         pose = pose_decoder(p2, boxes, jnp.zeros(boxes.shape[:2], jnp.int32), queries, part_queries)
         return pose, queries if boxes_come_first(self.config) else pose.queries
 
@@ -182,12 +186,12 @@ class QueryPose(PoseModel):
             features, queries = refine_every_query(pose_decoder, p2, boxes, queries)
             row_features = take_rows(features, rows.picture, query)
             row_queries = take_rows(queries, rows.picture, query)
-            part_queries = self.joint_queries(row_queries, part_queries)
+            part_queries = self.first_part_queries(row_queries, part_queries)
             row_features = row_features.reshape(-1, *row_features.shape[2:])
             return pose_decoder.regress(row_features, row_queries, part_queries, groups), queries
         row_boxes = take_rows(boxes, rows.picture, query)
         row_queries = take_rows(queries, rows.picture, query)
-        part_queries = self.joint_queries(row_queries, part_queries)
+        part_queries = self.first_part_queries(row_queries, part_queries)
         row_boxes = jnp.where(rows.is_row[..., None], row_boxes, jnp.array([0, 0, 1, 1], boxes.dtype))
         rest = rows.picture, row_queries, part_queries, groups
         pose = run_block(self.remat, pose_decoder, p2, row_boxes, *rest)

@@ -1,7 +1,7 @@
-"""How part queries read a person's feature map, other than by SPEGM: only the ablations of the paper's Tables 1 and 2b.
+"""How queries read a person's feature map, other than by SPEGM: only the ablations of the paper's Table 1.
 
-The paper names these rows without saying how they are built; what stands here is our reading. Each takes a person's
-convolved feature map and its part queries and gives one embedding per part, as SPEGM does.
+The paper names these rows; sizes and norms are our reading. Each takes a person's convolved feature map and its part
+queries, or its instance query as the only one (M = 1), and gives one embedding per query, as SPEGM does.
 """
 
 import jax
@@ -17,20 +17,10 @@ from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import layer_norm, linear
 
 
-class MeanReading(nnx.Module):
-    """No spatial attention: every part gets its own linear map of the mean over all cells."""
-
-    def __init__(self, config: ConfigDict, parts: int, dtype: jnp.dtype, rngs: Rngs):
-        self.project = linear(config.dim, parts * config.part_dim, dtype, rngs)
-
-    def __call__(self, features: Float[Array, "Q h w C"], part_queries: Float[Array, "Q M P"]) -> Float[Array, "Q M P"]:
-        return self.project(features.mean((1, 2))).reshape(part_queries.shape)
-
-
 class SelfAttentionReading(nnx.Module):
     """MHSA: the part queries of a person and the cells of its map attend to each other; the cells are dropped again."""
 
-    def __init__(self, config: ConfigDict, parts: int, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         self.reduce = linear(config.dim, config.part_dim, dtype, rngs)
         self.attention = SelfAttention(config.part_dim, config.heads, dtype, rngs)
 
@@ -42,7 +32,7 @@ class SelfAttentionReading(nnx.Module):
 class ChannelReading(nnx.Module):
     """Channel DyMLP: each part query writes the two matrices that mix the channels of every cell (Sparse R-CNN)."""
 
-    def __init__(self, config: ConfigDict, parts: int, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         self.reduce = linear(config.dim, config.part_dim, dtype, rngs)
         self.interaction = DynamicConv(config.part_dim, config.dynamic_dim, config.pose_roi**2, dtype, rngs)
 
@@ -55,7 +45,7 @@ class ChannelReading(nnx.Module):
 class SpatialReading(nnx.Module):
     """Spatial DyMLP: each part query writes the two matrices that mix the cells of every channel."""
 
-    def __init__(self, config: ConfigDict, parts: int, dtype: jnp.dtype, rngs: Rngs):
+    def __init__(self, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs):
         count, self.hidden = config.pose_roi**2, config.dynamic_dim
         self.reduce = linear(config.dim, config.part_dim, dtype, rngs)
         self.dynamic_layer = linear(config.part_dim, 2 * count * self.hidden, dtype, rngs)
@@ -73,11 +63,11 @@ class SpatialReading(nnx.Module):
         return jax.nn.relu(self.norm3(self.out_layer(x.reshape(*rows, -1))))
 
 
-READINGS = {"mean": MeanReading, "mhsa": SelfAttentionReading, "channel": ChannelReading, "spatial": SpatialReading}
+READINGS = {"mhsa": SelfAttentionReading, "channel": ChannelReading, "spatial": SpatialReading}
 KNOWN = ("attention", *READINGS)
 
 
-def make_reading(name: str, config: ConfigDict, parts: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Module:
+def make_reading(name: str, config: ConfigDict, dtype: jnp.dtype, rngs: Rngs) -> nnx.Module:
     """The module that config.model.part_reading names; "attention" is SPEGM and not made here.
 
     Raises:
@@ -85,7 +75,7 @@ def make_reading(name: str, config: ConfigDict, parts: int, dtype: jnp.dtype, rn
     """
     if name not in READINGS:
         raise UserError(f"config.model.part_reading={name!r} is unknown; known: {', '.join(KNOWN)}")
-    return READINGS[name](config, parts, dtype, rngs)
+    return READINGS[name](config, dtype, rngs)
 
 
 def cells(features: Float[Array, "Q h w P"]) -> Float[Array, "Q T P"]:

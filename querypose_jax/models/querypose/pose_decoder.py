@@ -41,6 +41,7 @@ class PoseState(NamedTuple):
     """Uncertainty in (0, 1), box units."""
     queries: Float[Array, "D Q C"]
     part_queries: Float[Array, "D Q M P"]
+    """What the keypoints were regressed from: in two ablations not part queries, see PoseDecoder.regress."""
 
 
 def conv3x3(fan_in: int, fan_out: int, dtype: jnp.dtype, rngs: Rngs) -> Conv:
@@ -136,8 +137,8 @@ class PoseDecoder(nnx.Module):
     def __init__(self, config: ConfigDict, skeleton: Skeleton, dtype: jnp.dtype, rngs: Rngs):
         dim, part_dim, parts = config.dim, config.part_dim, len(skeleton.parts)
         self.cells = config.pose_roi
-        # Models of earlier runs do not name these three.
         self.roi_align = config.roi_align
+        self.pose_query = config.pose_query
         self.reading = config.part_reading
         self.iteration = config.iteration
         widths = [dim] + [2 * dim] * (config.pose_convs - 1) + [dim]
@@ -148,19 +149,23 @@ class PoseDecoder(nnx.Module):
             self.interaction_norm = layer_norm(dim, dtype, rngs)
             self.query_ffn = FeedForward(dim, config.ffn_dim, dtype, rngs)
             self.query_ffn_norm = layer_norm(dim, dtype, rngs)
-        self.part_residuals = PartResiduals(dim, part_dim, parts, dtype, rngs)
-        if self.reading == "attention":
+        has_parts, reads_map = self.pose_query == "part", self.pose_query != "pooled"
+        if has_parts:
+            self.part_residuals = PartResiduals(dim, part_dim, parts, dtype, rngs)
+        if reads_map and self.reading == "attention":
             self.part_embedding = SpatialPartEmbedding(dim, part_dim, parts, dtype, rngs)
-        else:
-            self.part_reading = make_reading(self.reading, config, parts, dtype, rngs)
-        if self.iteration == "selective":
+        elif reads_map:
+            self.part_reading = make_reading(self.reading, config, dtype, rngs)
+        if has_parts and self.iteration == "selective":
             self.selective_iteration = SelectiveIteration(part_dim, dtype, rngs)
-        elif self.iteration == "concatenation":
+        elif has_parts and self.iteration == "concatenation":
             self.concatenation = linear(2 * part_dim, part_dim, dtype, rngs)
-        self.attention = SelfAttention(part_dim, config.heads, dtype, rngs)
-        self.attention_norm = layer_norm(part_dim, dtype, rngs)
-        self.ffn = FeedForward(part_dim, config.ffn_dim, dtype, rngs)
-        self.ffn_norm = layer_norm(part_dim, dtype, rngs)
+        if has_parts:
+            self.attention = SelfAttention(part_dim, config.heads, dtype, rngs)
+            self.attention_norm = layer_norm(part_dim, dtype, rngs)
+        if reads_map:
+            self.ffn = FeedForward(part_dim, config.ffn_dim, dtype, rngs)
+            self.ffn_norm = layer_norm(part_dim, dtype, rngs)
         self.coordinates = KeypointHead(part_dim, skeleton, dtype, rngs)
         self.uncertainty = KeypointHead(part_dim, skeleton, dtype, rngs)
 
@@ -171,11 +176,12 @@ class PoseDecoder(nnx.Module):
         boxes: Float[Array, "D Q 4"],
         picture: Int[Array, "D Q"],
         queries: Float[Array, "D Q C"],
-        part_queries: Float[Array, "D Q M P"],
+        part_queries: Float[Array, "D Q M P"] | None,
         groups: RowGroups | None = None,
     ) -> PoseState:
         """Instances come as Q on each of D shards of the batch; `picture` counts inside the shard.
 
+        `part_queries` are None where the model reads none (variants.py).
         `groups` (over the D * Q flattened instances) switches batch norm to batch statistics: training.
         """
         features = self.person_features(p2, boxes, picture)
@@ -187,29 +193,56 @@ class PoseDecoder(nnx.Module):
         self,
         features: Float[Array, "R h w C"],
         queries: Float[Array, "D Q C"],
-        part_queries: Float[Array, "D Q M P"],
+        part_queries: Float[Array, "D Q M P"] | None,
         groups: RowGroups | None = None,
     ) -> PoseState:
-        """From an instance's feature map and refined query on: part embeddings, part queries, keypoints."""
-        embedding = self.embed_parts(features, part_queries, groups) + self.part_residuals(queries)
-        part_queries = self.iterate(embedding, part_queries)
-        part_queries = self.attention_norm(part_queries + self.attention(part_queries))
-        part_queries = self.ffn_norm(part_queries + self.ffn(part_queries))
-        xy = self.coordinates(part_queries, unit=True)
-        sigma = jax.nn.sigmoid(self.uncertainty(part_queries, unit=False))
-        return PoseState(xy, sigma, queries, part_queries)
+        """From an instance's feature map and refined query to its keypoints.
 
-    def embed_parts(
-        self, features: Float[Array, "R h w C"], part_queries: Float[Array, "D Q M P"], groups: RowGroups | None
+        They are regressed from its part queries; with an instance query (IQ of the paper's Table 1) from that query,
+        enhanced; in the baseline of Table 2b from the mean of the map alone.
+        """
+        if self.pose_query == "part":
+            found = self.update_parts(features, queries, part_queries, groups)
+        elif self.pose_query == "instance":
+            found = self.enhance_query(features, queries, groups)
+        else:
+            found = features.mean((1, 2)).reshape(*queries.shape[:-1], 1, -1)
+        xy = self.coordinates(found, unit=True)
+        sigma = jax.nn.sigmoid(self.uncertainty(found, unit=False))
+        return PoseState(xy, sigma, queries, found)
+
+    def update_parts(
+        self,
+        features: Float[Array, "R h w C"],
+        queries: Float[Array, "D Q C"],
+        part_queries: Float[Array, "D Q M P"] | None,
+        groups: RowGroups | None,
     ) -> Float[Array, "D Q M P"]:
-        """What each part reads from the person's feature map: by SPEGM, or as an ablation says."""
+        """The part queries of this stage: what the parts read goes in, then they attend to each other."""
+        embedding = self.embed(features, part_queries, groups)
+        residuals = self.part_residuals(queries)
+        part_queries = self.iterate(embedding.reshape(residuals.shape) + residuals, part_queries)
+        part_queries = self.attention_norm(part_queries + self.attention(part_queries))
+        return self.ffn_norm(part_queries + self.ffn(part_queries))
+
+    def enhance_query(
+        self, features: Float[Array, "R h w C"], queries: Float[Array, "D Q C"], groups: RowGroups | None
+    ) -> Float[Array, "D Q 1 C"]:
+        """The instance query with the embedding that it reads from the whole map added to it (IQ of Table 1)."""
+        instance = queries[..., None, :]
+        enhanced = instance + self.embed(features, instance, groups).reshape(instance.shape)
+        return self.ffn_norm(enhanced + self.ffn(enhanced))
+
+    def embed(
+        self, features: Float[Array, "R h w C"], queries: Float[Array, "D Q M P"] | None, groups: RowGroups | None
+    ) -> Float[Array, "R M P"]:
+        """What each part, or the instance, reads from the person's feature map: by SPEGM, or as an ablation says."""
         if self.reading == "attention":
-            return self.part_embedding(features, groups).reshape(part_queries.shape)
-        flat = part_queries.reshape(-1, *part_queries.shape[-2:])
-        return self.part_reading(features, flat).reshape(part_queries.shape)
+            return self.part_embedding(features, groups)
+        return self.part_reading(features, queries.reshape(-1, *queries.shape[-2:]))
 
     def iterate(
-        self, embedding: Float[Array, "D Q M P"], part_queries: Float[Array, "D Q M P"]
+        self, embedding: Float[Array, "D Q M P"], part_queries: Float[Array, "D Q M P"] | None
     ) -> Float[Array, "D Q M P"]:
         """The next part queries from the new embeddings and the carried ones (paper's Table 2a): SIM by default."""
         if self.iteration == "selective":
@@ -238,6 +271,8 @@ class PoseDecoder(nnx.Module):
         Raises:
             UserError: a model whose parts read otherwise (an ablation).
         """
+        if self.pose_query == "pooled":
+            raise UserError("config.model.pose_query='pooled' has no attention maps; 'part' has")
         if self.reading != "attention":
             raise UserError(f"config.model.part_reading={self.reading!r} has no attention maps; 'attention' has")
         return self.part_embedding.attend(self.person_features(p2, boxes, picture))[1]

@@ -11,7 +11,7 @@ from querypose_jax.backbones import unapplied as of_backbone
 from querypose_jax.backbones.names import backbone_names
 from querypose_jax.backbones.recognise import SETTINGS, hrnet_pyramid, trunk_in_words
 from querypose_jax.layers.layouts import NameMap, prefixed
-from querypose_jax.models.family import OfficialWeights, Released, Shapes
+from querypose_jax.models.family import OfficialWeights, Origin, Released, Shapes
 from querypose_jax.models.querypose.params import KNOWINGLY_UNUSED, head_names
 from querypose_jax.skeletons import SKELETONS, get_skeleton
 
@@ -21,10 +21,23 @@ FULL_VERSION = re.compile(
     r"^head\.pose_head_series\.\d+\.(pose_decoder_inst_interact|inst_norm|norm2|linear1|linear2)\."
 )
 
-RELEASED = (  # of the release's table; its links lead nowhere, so no file has a name
+ORIGIN = Origin(
+    publisher="the authors of QueryPose", page="https://github.com/buptxyb666/QueryPose", terms="MIT (of the code)"
+)
+DRIVE = "https://drive.google.com/uc?id="
+RELEASED = (  # of the paper's and the release's tables; the latter links the two light ones, without their names
     Released("QueryPose R-50", "coco_r50.py:full"),
     Released("QueryPose R-101", "coco_r101.py:full"),
-    Released("QueryPose HRNet-W32, light", "coco_hrnet_w32.py:light"),
+    Released(
+        "QueryPose HRNet-W32, light",
+        "coco_hrnet_w32.py:light",
+        address=f"{DRIVE}1NWdntVoKFz7KjcDjTGwmAHyEEcS2PWC5",
+    ),
+    Released(
+        "QueryPose HRNet-W48, light",
+        "coco_hrnet_w48.py:light",
+        address=f"{DRIVE}1SFECnDV97D_W9Ij4WjcX3BfbiNbGue67",
+    ),
     Released("QueryPose HRNet-W48", "coco_hrnet_w48.py:full"),
     Released("QueryPose Swin-L", "coco_swin_l.py:full"),
 )
@@ -132,6 +145,7 @@ WEIGHTS = OfficialWeights(
     prefixes=("backbone.", "head.", "criterion.", "init_proposal_", "part_query."),
     hyper_parameters=hyper_parameters,
     released=RELEASED,
+    origin=ORIGIN,
     misfit=misfit,
     unapplied=unapplied,
 )

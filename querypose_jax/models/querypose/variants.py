@@ -3,9 +3,15 @@
 from ml_collections import ConfigDict
 
 
-def starts_from_parts(config: ConfigDict) -> bool:
-    """Pose stages work on part queries of their own, not on copies of the instance query (paper's Table 1)."""
-    return config.pose_query == "part"
+def carries_part_queries(config: ConfigDict) -> bool:
+    """A pose stage hands its part queries on to the next one (paper's Table 2a without its first row)."""
+    return config.pose_query == "part" and config.iteration != "none"
+
+
+def reads_part_queries(config: ConfigDict) -> bool:
+    """Part queries enter a pose stage, so that there are learnt ones to begin with. SPEGM alone reads none: it looks
+    at the map, and its embeddings are the part queries of the stage."""
+    return carries_part_queries(config) or (config.pose_query == "part" and config.part_reading != "attention")
 
 
 def refines_all(config: ConfigDict) -> bool:

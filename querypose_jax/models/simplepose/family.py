@@ -5,6 +5,7 @@ from querypose_jax.models.simplepose.check import check
 from querypose_jax.models.simplepose.explain import explain
 from querypose_jax.models.simplepose.model import SimplePose
 from querypose_jax.models.simplepose.released import WEIGHTS
+from querypose_jax.models.simplepose.rows import rows
 
 FAMILY = Family(
     build=SimplePose,
@@ -13,4 +14,5 @@ FAMILY = Family(
     may_change=("model.backbone.remat",),
     weights=WEIGHTS,
     explain=explain,
+    rows=rows,
 )

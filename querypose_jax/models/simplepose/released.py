@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from querypose_jax.models.family import OfficialWeights, Released, Shapes
+from querypose_jax.models.family import OfficialWeights, Origin, Released, Shapes
 from querypose_jax.models.simplepose.params import KNOWINGLY_UNUSED, official_names, trunk_names
 from querypose_jax.skeletons import SKELETONS
 
+ORIGIN = Origin(
+    publisher="the authors of SimplePose V2",
+    page="https://github.com/hellojialee/OffsetGuided",
+    terms="none given: the release has no licence, ask its authors",
+)
 RELEASED = (
-    Released("SimplePose V2, Hourglass-104, COCO", "simplepose/coco_hourglass104.py"),
-    Released("SimplePose V2, Hourglass-104, CrowdPose", "simplepose/crowdpose_hourglass104.py"),
+    Released("SimplePose V2, Hourglass-104, COCO", "simplepose/coco_hourglass104.py", "PoseNet_77_epoch.pth"),
+    Released(
+        "SimplePose V2, Hourglass-104, CrowdPose", "simplepose/crowdpose_hourglass104.py", "PoseNet_190_epoch.pth"
+    ),
 )
 BLOCK = r"\.\d+\.conv1\.weight$"
 
@@ -63,5 +70,6 @@ WEIGHTS = OfficialWeights(
     prefixes=("basenet.", "headnets."),
     hyper_parameters=hyper_parameters,
     released=RELEASED,
+    origin=ORIGIN,
     unapplied=unapplied,
 )

@@ -15,7 +15,7 @@ from tests.models.edpose.small_model import small_config
 from tests.models.grouppose.small_model import people_batch
 from tests.parity.deformable_goldens import compiled_once
 
-CONFIG = small_config(**{"denoising.queries": 11}).model
+CONFIG = small_config(**{"denoising.queries": 11, "loss.pictures_per_group": 4}).model
 PEOPLE = (2, 0, 3)
 
 
@@ -91,7 +91,7 @@ def test_losses_are_summed_within_a_group_of_pictures_and_averaged_over_groups()
             all_eight, **of_layers, column=all_eight.column[pictures], target=all_eight.target[pictures]
         )
 
-    means = compiled_once(lambda parts: [denoising_means(x, config) for x in parts])
+    means = compiled_once(lambda parts: [denoising_means(x, config, len(x.column)) for x in parts])
     whole, first, second = means([all_eight, part(slice(4)), part(slice(4, None))])
     one, other, pair = means([part(x) for x in (slice(1), slice(1, 2), slice(2))])
     for name, values in whole.items():

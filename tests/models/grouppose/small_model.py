@@ -1,5 +1,6 @@
 """A Group Pose small enough for tests, and batches for it."""
 
+import jax
 import numpy as np
 from flax import nnx
 from ml_collections import ConfigDict
@@ -15,14 +16,23 @@ def small_config(**changes) -> ConfigDict:
     """Six queries, two layers each, 32 channels; `changes` are flat keys of config.model."""
     config = synthetic_tiny.get_config()
     config.model.update(
-        num_queries=6, num_select=8, dim=32, heads=2, encoder_layers=1, encoder_points=2, decoder_layers=2, ffn_dim=32
-    )
+        num_queries=6, num_select=8, dim=32, heads=2, levels=4, encoder_layers=1, encoder_points=2, decoder_layers=2,
+        decoder_points=2, ffn_dim=32, faithful_aux=True,
+    )  # fmt: skip
     config.model.update_from_flattened_dict(changes)
     return config
 
 
 def small_model(config: ConfigDict | None = None) -> GroupPose:
     return GroupPose(config or small_config(), nnx.Rngs(0))
+
+
+def with_moving_heads(model: GroupPose) -> GroupPose:
+    """Heads that move points, which fresh ones do not."""
+    for index, head in enumerate([model.token_pose, *model.point_heads]):
+        last = head.layers[-1].kernel
+        last[...] = 0.3 * jax.random.normal(jax.random.key(index), last.shape, last.dtype)
+    return model
 
 
 def people_batch(people=(2, 1), size=SIZE, slots=3, joints=17, scale=1.0, seed=0) -> Batch:

@@ -10,18 +10,10 @@ import pytest
 from flax import nnx
 
 from querypose_jax.models.grouppose.criterion import grouppose_loss
-from querypose_jax.models.grouppose.model import GroupPose
-from tests.models.grouppose.small_model import people_batch, small_config, small_model
+from tests.models.grouppose.small_model import people_batch, small_config, small_model, with_moving_heads
+from tests.parity.deformable_goldens import compiled_once
 
 BATCH = jax.tree.map(jnp.asarray, people_batch())
-
-
-def with_moving_heads(model: GroupPose) -> GroupPose:
-    """Heads that move points, which fresh ones do not."""
-    for index, head in enumerate([model.token_pose, *model.point_heads]):
-        last = head.layers[-1].kernel
-        last[...] = 0.3 * jax.random.normal(jax.random.key(index), last.shape, last.dtype)
-    return model
 
 
 @functools.cache
@@ -36,7 +28,7 @@ def outputs(faithful: bool = True):
     """Of the small model on BATCH, and its losses."""
     graphdef, params, rest = split_model(faithful)
 
-    @jax.jit
+    @compiled_once
     def run(params):
         model = nnx.merge(graphdef, params, rest, copy=True)
         found = model(BATCH, train=True)

@@ -1,0 +1,107 @@
+"""Pictures and streams with an address: http and https, and what cameras send by rtsp and its like."""
+
+from base64 import b64encode
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
+
+from querypose_jax.pictures import PictureError
+
+FETCHED = ("http", "https")
+STREAMED = ("rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "rtp")
+PLAYLISTS = {".m3u8", ".mpd"}
+LARGEST_DOWNLOAD = 100 * 2**20  # bytes of a picture file
+TIMEOUT_S = 20.0  # without an answer
+PIECE = 2**16  # bytes
+
+
+def is_address(source: Any) -> bool:
+    """True for a text with one of the schemes that are read."""
+    return isinstance(source, str) and source.partition("://")[0].lower() in (*FETCHED, *STREAMED) and "://" in source
+
+
+def without_password(address: str) -> str:
+    """An address to show: user and password are left out."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def last_part(address: str) -> str:
+    """The name of the file that an address ends in; the host where it ends in none."""
+    parts = urlsplit(address)
+    name = parts.path.rstrip("/").rpartition("/")[2]
+    return name if name.isprintable() and name.strip(".") else str(parts.hostname or "stream")
+
+
+def suffix_of(address: str) -> str:
+    """`.jpg` of http://host/a/b.jpg?size=3, in small letters; "" where there is none."""
+    name = urlsplit(address).path.rpartition("/")[2]
+    return "." + name.rpartition(".")[2].lower() if "." in name else ""
+
+
+def is_stream(source: Any, video_suffixes: set[str]) -> bool:
+    """True for the address of a video or of a camera's stream. One by http without a suffix is asked what it is.
+
+    Raises:
+        PictureError: it does not answer.
+    """
+    if not is_address(source):
+        return False
+    if source.partition("://")[0].lower() in STREAMED:
+        return True
+    if suffix := suffix_of(source):
+        return suffix in video_suffixes | PLAYLISTS
+    with _opened(source) as answer:
+        return not answer.headers.get_content_type().startswith("image/")
+
+
+def fetch(address: str) -> bytes:
+    """The file at an address by http or https.
+
+    Raises:
+        PictureError: no answer, no such file, or more than LARGEST_DOWNLOAD; the message has no password in it.
+    """
+    shown, content = without_password(address), bytearray()
+    try:
+        with _opened(address) as answer:
+            while piece := answer.read(PIECE):
+                content += piece
+                if len(content) > LARGEST_DOWNLOAD:
+                    raise PictureError(f"{shown}: has more than {LARGEST_DOWNLOAD // 2**20} MiB; fetch it yourself")
+    except (OSError, HTTPException) as error:
+        raise PictureError(f"{shown}: broke off ({error})") from None
+    return bytes(content)
+
+
+def _opened(address: str) -> Any:
+    """An answer to read from. Nothing but http and https is spoken, also where it is redirected to."""
+    opener, shown = OpenerDirector(), without_password(address)
+    for handler in (
+        ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    parts = urlsplit(address)
+    request = Request(shown, headers={"User-Agent": "querypose_jax"})
+    if parts.username is not None:  # for this host, not for one that it leads to
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        request.add_unredirected_header("Authorization", "Basic " + b64encode(secret).decode())
+    try:
+        answer = opener.open(request, timeout=TIMEOUT_S)
+    except HTTPError as error:
+        raise PictureError(f"{shown}: cannot be fetched ({error.code} {error.reason})") from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise PictureError(f"{shown}: cannot be fetched ({getattr(error, 'reason', error)})") from None
+    if answer is None:
+        raise PictureError(f"{shown}: cannot be fetched (it leads to what is neither http nor https)")
+    return answer

@@ -1,0 +1,145 @@
+"""Pictures and streams by their addresses, from a server of this test's own: nothing outside is asked."""
+
+import io
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from querypose_jax.inference import addresses
+from querypose_jax.inference.addresses import fetch, is_address, is_stream, last_part, without_password
+from querypose_jax.inference.predict_input import fetched, predict_input
+from querypose_jax.inference.sources import as_sources, is_many, open_picture
+from querypose_jax.inference.video import SUFFIXES, VideoError, is_video, open_video
+from querypose_jax.pictures import PictureError
+
+
+def jpeg() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), (200, 30, 30)).save(file, "JPEG")
+    return file.getvalue()
+
+
+BOUNDARY = b"--x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+ANSWERS = {
+    "/a.jpg": ("image/jpeg", jpeg()),
+    "/picture": ("image/jpeg", jpeg()),
+    "/locked.jpg": ("image/jpeg", jpeg()),
+    "/camera": ("multipart/x-mixed-replace; boundary=x", 5 * (BOUNDARY % len(jpeg()) + jpeg() + b"\r\n") + b"--x--"),
+    "/sly.m3u8": ("application/x-mpegurl", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"),
+}
+MOVED = {"/moved.jpg": "file:///etc/hostname", "/to.jpg": "/a.jpg"}
+PASSWORD = "Basic bWU6c2U6Y3JldA=="  # me:se:cret
+
+
+class Server(BaseHTTPRequestHandler):
+    """Answers from the tables above."""
+
+    def do_GET(self):
+        path = self.path.partition("?")[0]
+        if path in MOVED:
+            self.send_response(302)
+            self.send_header("Location", MOVED[path])
+            self.end_headers()
+        elif path == "/locked.jpg" and self.headers["Authorization"] != PASSWORD:
+            self.send_error(401)
+        elif path in ANSWERS:
+            kind, content = ANSWERS[path]
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            if path != "/camera":  # which has no end
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+        else:
+            self.send_error(404)
+
+    def log_message(self, *told):
+        pass
+
+
+@pytest.fixture(scope="module")
+def host():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_picture_is_opened_by_its_address(host, tmp_path):
+    for place in ("/a.jpg", "/a.jpg?size=3", "/to.jpg", "/picture"):
+        name, picture = open_picture(host + place)
+        assert name == host + place and picture.size == (40, 30)
+        assert not is_video(host + place) and not is_many(host + place)
+        assert list(as_sources(host + place)) == [host + place]
+    assert np.asarray(picture)[0, 0, 0] > 150
+    assert fetched(f"{host}/a.jpg?x=/../../b", tmp_path / "out") == tmp_path / "out" / "a.jpg"
+    assert (tmp_path / "out" / "a.jpg").read_bytes() == jpeg()
+
+
+def test_what_cannot_be_fetched_is_one_line_without_the_password(host):
+    secret = host.replace("http://", "http://me:secret@")
+    with pytest.raises(PictureError, match=r"^http://127.0.0.1:\d+/b.jpg: cannot be fetched \(404 Not Found\)$"):
+        fetch(f"{secret}/b.jpg")
+    with pytest.raises(PictureError, match=r"locked.jpg: cannot be fetched \(401 Unauthorized\)$"):
+        fetch(f"{host}/locked.jpg")
+    assert fetch(host.replace("http://", "http://me:se%3Acret@") + "/locked.jpg") == jpeg()
+    with pytest.raises(PictureError, match=r"moved.jpg: cannot be fetched"):
+        fetch(f"{host}/moved.jpg")  # to a file of this machine: not followed
+    with pytest.raises(PictureError, match=r"^http://127.0.0.1:1/a.jpg: cannot be fetched \("):
+        fetch("http://127.0.0.1:1/a.jpg")
+
+
+def test_a_download_has_a_limit(host, monkeypatch):
+    monkeypatch.setattr(addresses, "LARGEST_DOWNLOAD", 100)
+    with pytest.raises(PictureError, match="has more than 0 MiB; fetch it yourself"):
+        fetch(f"{host}/a.jpg")
+
+
+def test_streams_are_told_from_pictures(host):
+    for stream in ("rtsp://camera/1", "RTSP://camera", "udp://0.0.0.0:1", f"{host}/film.mp4?x=1", f"{host}/live.m3u8"):
+        assert is_stream(stream, SUFFIXES) and is_video(stream)
+    assert is_stream(f"{host}/camera", SUFFIXES) and not is_stream(f"{host}/picture", SUFFIXES)
+    for other in ("film.mp4", "file:///etc/passwd", "ftp://host/a.jpg", "0", 0, "c:\\a.jpg", "rtsp"):
+        assert not is_address(other)
+
+
+def test_names_come_from_the_address():
+    assert without_password("rtsp://me:secret@camera:554/live?x=1") == "rtsp://camera:554/live?x=1"
+    assert last_part("rtsp://camera/live/") == "live" and last_part("http://camera:80/..") == "camera"
+
+
+def test_a_film_and_a_camera_by_http_are_predicted_frame_by_frame(host, predictor, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("av")
+    from tests.inference.films import lines_of, write_stream
+
+    film = ("video/mp2t", write_stream(tmp_path / "film.ts", 6).read_bytes())
+    monkeypatch.setitem(ANSWERS, "/film.ts", film)
+    for place, name, count in (("/film.ts?token=1", "film", 6), ("/camera", "camera", 5)):
+        said = predict_input(predictor, host + place, str(tmp_path / "out"), threshold=0)
+        assert said == f"{count} frames of the stream are in {tmp_path / 'out'}"
+        assert len(lines_of(tmp_path / "out" / f"{name}.jsonl")) == count
+    assert "camera: the stream broke off after 5 frames" in capfd.readouterr().out
+    with pytest.raises(VideoError, match="cannot be decoded after 5 frames"):
+        list(predictor(f"{host}/camera"))
+    assert predictor(f"{host}/a.jpg").name == f"{host}/a.jpg"
+
+
+def test_a_playlist_cannot_name_files_of_this_machine(host):
+    pytest.importorskip("av")
+    with pytest.raises(VideoError), open_video(f"{host}/sly.m3u8") as video:
+        list(video.frames)
+
+
+def test_a_stream_that_does_not_answer_is_one_line(host):
+    pytest.importorskip("av")
+    with (
+        pytest.raises(VideoError, match=r"^http://127.0.0.1:\d+/no.mp4: cannot be opened as a video"),
+        open_video(host.replace("http://", "http://me:secret@") + "/no.mp4"),
+    ):
+        pass
