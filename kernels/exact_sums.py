@@ -5,6 +5,8 @@ holds what the first left, on its own finer grid, and so on (Demmel and Nguyen 2
 order, and put together at the end. Three parts lose less than float32 itself does.
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -33,7 +35,7 @@ def cut(number: Float[Array, "*S"], step: Float[Array, ""]) -> tuple[Float[Array
     return part, number - part
 
 
-def joined(parts: list[Float[Array, "*S"]]) -> Float[Array, "*S"]:
+def joined(parts: Sequence[Float[Array, "*S"]]) -> Float[Array, "*S"]:
     """The sum, from sums of the parts, coarsest first."""
     total = parts[-1]
     for part in reversed(parts[:-1]):

@@ -167,9 +167,9 @@ def attend_kernel(values, locations, weights, out, *, shapes: Shapes, tile: int)
 def pull_back_kernel(values, locations, weights, cotangent, *refs, shapes: Shapes, tile: int, has_grids: bool) -> None:
     """The transpose of `attend_kernel`; refs are the grids, zeros, and what becomes of them: the parts of the values'
     gradients, and the gradients of locations and weights."""
-    steps, *refs = refs if has_grids else (None, *refs)
-    *parts, dlocations, dweights = refs[(len(refs) - 2) // 2 :]
-    steps = [steps[number] for number in range(len(parts))] if has_grids else []
+    grid_refs, others = refs[:has_grids], refs[has_grids:]
+    *parts, dlocations, dweights = others[(len(others) - 2) // 2 :]
+    steps = [grid_refs[0][number] for number in range(len(parts))] if has_grids else []
     picture, head, queries, is_query = my_queries(cotangent.shape[1], tile)
     channels, is_channel = padded_range(cotangent.shape[-1])
     points, is_point = padded_range(weights.shape[-1])

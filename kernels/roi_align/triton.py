@@ -185,10 +185,10 @@ def scatter_kernel(
 ) -> None:  # fmt: skip
     """One cell of one box, the transpose of `pool_kernel`; refs are the grids, zeros, and what becomes of them: the
     parts of the gradients, level after level."""
-    steps, *refs = refs if has_grids else (None, *refs)
-    gradients = refs[len(refs) // 2 :]
+    grid_refs, others = refs[:has_grids], refs[has_grids:]
+    gradients = others[len(others) // 2 :]
     count = len(gradients) // levels
-    steps = [steps[number] for number in range(count)] if has_grids else []
+    steps = [grid_refs[0][number] for number in range(count)] if has_grids else []
     cells = cotangent.shape[2]
     box, cell, column = pl.program_id(2), pl.program_id(1) // cells, pl.program_id(1) % cells
     channels = pl.ds(pl.program_id(0) * block, block)
