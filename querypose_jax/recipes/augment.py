@@ -116,10 +116,10 @@ def move_people(people: People, geometry: Augmented) -> People:
     xy = moved(extra.matrix, people.keypoints[..., :2], 0.5)
     is_inside = ((xy >= -0.5) & (xy <= limit[:, None] - 0.5)).all(-1) & (people.keypoints[..., 2] > 0)
     joints = np.where(is_inside[..., None], np.concatenate([xy, people.keypoints[..., 2:]], -1), 0.0)
-    return People(
-        np.where(is_moved[:, None], boxes, people.boxes),
-        np.where(is_moved[:, None, None], joints, people.keypoints),
-        people.area * extra.growth**2,
+    return people._replace(
+        boxes=np.where(is_moved[:, None], boxes, people.boxes),
+        keypoints=np.where(is_moved[:, None, None], joints, people.keypoints),
+        area=people.area * extra.growth**2,
     )
 
 

@@ -33,7 +33,7 @@ def opens(config) -> bool:
 
 
 def check_says(config, tmp_path) -> int:
-    return check.main(SimpleNamespace(config=config, output=str(tmp_path / "report"), shards=1))
+    return check.main(SimpleNamespace(config=config, output=str(tmp_path / "report"), shards=1, draw=0))
 
 
 @pytest.fixture
