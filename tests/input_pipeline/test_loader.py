@@ -250,7 +250,9 @@ def test_unknown_data_sets_and_splits_are_named(tiny):
     with pytest.raises(UserError, match=r"no group data.synthetic"):
         loader.open_split(tiny, "train")
     tiny.data.name = "mnist"
-    with pytest.raises(UserError, match="data.name 'mnist' is unknown; known: coco, crowdpose, custom, synthetic"):
+    with pytest.raises(
+        UserError, match="data.name 'mnist' is unknown; known: coco, crowdpose, custom, yolo, synthetic"
+    ):
         loader.open_split(tiny, "train")
 
 

@@ -48,7 +48,7 @@ def test_people_lie_where_the_pixels_go_and_come_back(recipe):
     whole = np.zeros((6, 17, 3))
     whole[:, 5] = joints[0]
     boxes = np.tile(np.array([50.0, 40, 130, 120]), (6, 1))
-    moved = changed.move_people(People(boxes, whole, np.full(6, 900.0)), geometry, COCO)
+    moved = changed.move_people(People(boxes, whole, np.full(6, 900.0), np.arange(6)), geometry, COCO)
     pixels = np.zeros((160, 192, 3), np.uint8)
     pixels[48:53, 58:63] = 255
     centre = 0.5 - changed.half_pixel
@@ -92,7 +92,9 @@ def test_who_leaves_the_picture_loses_joints_and_box():
     geometry = changed.draw_geometry(np.full((1, changed.draws + DRAWS), 0.99), SIZES[:1], data)
     keypoints = np.zeros((1, 17, 3))
     keypoints[0, 0], keypoints[0, 1] = (20, 20, 2), (96, 80, 2)
-    moved = changed.move_people(People(np.array([[10.0, 10, 30, 30]]), keypoints, np.array([9.0])), geometry, COCO)
+    moved = changed.move_people(
+        People(np.array([[10.0, 10, 30, 30]]), keypoints, np.array([9.0]), np.arange(1)), geometry, COCO
+    )
     assert not moved.is_left[0]
     assert np.flatnonzero(moved.keypoints[0, :, 2]).tolist() == [1]
 
