@@ -30,12 +30,14 @@ from querypose_jax.skeletons import get_skeleton
 
 
 def define_flags(**values: flags.FlagValues) -> None:
+    """The flags beside --config."""
     flags.DEFINE_string("output", None, "folder to write, must not exist", required=True, **values)
     flags.DEFINE_enum("to", None, ["coco", "yolo"], "form to write", required=True, **values)
     flags.DEFINE_list("splits", [], "default: data.train_split and data.eval_split", **values)
 
 
 def main(options: flags.FlagValues) -> int:
+    """Writes the folder; UserError where it exists already or a split cannot be read or written."""
     data, output = options.config.data, Path(options.output)
     if output.exists():
         raise UserError(f"{output}: exists already; name another folder or remove it")
@@ -115,6 +117,7 @@ def write_labels(annotations: Annotations, row: int, label_of: list[int], path: 
 
 
 def counted(annotations: Annotations) -> str:
+    """How much there is, in words."""
     return f"{annotations.num_pictures} pictures, {len(annotations.label)} annotations"
 
 

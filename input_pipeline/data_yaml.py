@@ -82,6 +82,7 @@ def checked_shape(value: Any, path: Path) -> tuple[int, int]:
 
 
 def checked_places(value: Any, split: str, path: Path) -> tuple[str, ...]:
+    """The folders or text files of a split; UserError for what are none."""
     places = value if isinstance(value, list) else [value]
     if not all(isinstance(place, str) and place.isprintable() for place in places):
         raise UserError(f"{path}: {split} must be a folder, a list of folders or a text file, not {short(value)}")
@@ -108,6 +109,7 @@ def checked_names(value: Any, key: str, path: Path) -> tuple[str, ...]:
 
 
 def checked_joint_names(value: Any, joints: int, path: Path) -> tuple[str, ...] | None:
+    """The names of the joints, None where the file has none; UserError where they are not as many as kpt_shape says."""
     if isinstance(value, dict):
         value = value.get(0)
     if value is None:

@@ -74,6 +74,7 @@ def comparison(metrics: dict[str, float], published: str) -> str:
 
 
 def is_keypoint(name: str) -> bool:
+    """True for a metric that published AP compares with."""
     return bool(re.fullmatch(r"keypoint(_released_rescore)?/AP\w*", name))
 
 

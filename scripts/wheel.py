@@ -25,6 +25,7 @@ EARLIEST = 315532800  # 1980, before which a zip file knows no time
 
 
 def git(*arguments: str) -> str:
+    """What a git command prints; ends the script with a line where it fails."""
     done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"error: {ROOT}: {done.stderr.strip() or 'git failed'}; build from a clone")

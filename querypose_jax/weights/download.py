@@ -21,7 +21,8 @@ TRIES, PATIENCE = 5, 60.0  # of the connection; seconds without a byte
 KNOWN_DIGITS = 8  # of a SHA-256, the fewest that prove anything
 
 
-def is_address(text: str) -> bool:
+def is_download(text: str) -> bool:
+    """True for an address that weights are downloaded from: http and https alone, no streams."""
     return text.startswith(("http://", "https://"))
 
 
@@ -38,7 +39,7 @@ def local_file(text: str, sha256: str = "") -> Path:
     """
     if Path(text).exists():
         return matching(Path(text), sha256)
-    if is_address(text):
+    if is_download(text):
         name = Path(unquote(urlsplit(text).path)).name
         listed = next((p for p in published() if p.address == text), None)
         return fetch(listed or Published(text, name, text, "", "", None), sha256)
