@@ -124,6 +124,7 @@ RUN_BY = {
     "python launch.py --mode=predict --workdir=weights/grouppose_r50 --input=photo.jpg --output=poses":
         "needs released weights",
     "python launch.py --config=configs/grouppose/synthetic_tiny.py --workdir=runs/grouppose_tiny": "needs minutes",
+    "python launch.py --config=configs/edpose/synthetic_tiny.py --workdir=runs/edpose_tiny": "needs minutes",
     "python launch.py --config=configs/custom_example.py --workdir=runs/insects_from_people "
     "--config.init_from=runs/demo":
         "tests/checkpoints/test_start.py::"
