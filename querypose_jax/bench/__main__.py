@@ -7,6 +7,7 @@ inference  all queries, a fixed number, exact pruning; beside the PyTorch peer  
 train      one training step beside the peer's                       [--pictures --people --canvas --peers]
 roi_align  every path forward and backward, beside the peer's                    [--pictures --canvas]
 deformable_attention   the same of it, in an encoder and in a decoder            [--pictures --canvas --peers]
+decode     from maps to people, 1, 10 and 50 of them, beside the peer's grouping           [--canvas]
 matching   scipy in a callback and the solver on the device, beside scipy alone
 compile    seconds to trace, lower and compile; memory of temporaries            [--pictures --people --canvas]
 
@@ -26,7 +27,7 @@ from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.devices.process import prepare_process
 from querypose_jax.errors import UserError
 
-TABLES = ("input", "inference", "train", "roi_align", "deformable_attention", "matching", "compile")
+TABLES = ("input", "inference", "train", "roi_align", "deformable_attention", "decode", "matching", "compile")
 
 
 def define_flags(**values: flags.FlagValues) -> None:

@@ -51,6 +51,16 @@ def test_roi_align_times_both_cases_and_both_directions(capsys):
     assert (len(table) > len(ours)) == has_peer()
 
 
+def test_decode_finds_up_to_ten_people_and_is_for_the_family_that_groups_joints(capsys):
+    small = ["--config=configs/simplepose/synthetic_tiny.py", "--rounds=1", "--canvas=320x320"]
+    assert command.main(["bench", "decode", *small]) == 0
+    table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    found = {int(row[1]): int(row[3]) for row in table if row[2].strip() == "ours"}
+    assert found[1] == 1 and found[10] == 10 and found[50] >= 32  # candidates of a joint
+    assert command.main(["bench", "decode", *SMALL]) == 2
+    assert "model.name=querypose groups no joints" in capsys.readouterr().err
+
+
 def test_deformable_attention_times_encoder_and_decoder_in_both_directions(capsys):
     table = rows("deformable_attention", capsys=capsys)
     ours = [row for row in table if not row[1].startswith("peer")]
