@@ -10,6 +10,7 @@ deformable_attention   the same of it, in an encoder and in a decoder           
 decode     from maps to people, 1, 10 and 50 of them, beside the peer's grouping           [--canvas]
 matching   scipy in a callback and the solver on the device, beside scipy alone
 compile    seconds to trace, lower and compile; memory of temporaries            [--pictures --people --canvas]
+start      from nothing to the first poses, cold and warm, by phase                          [--canvas --workdir]
 
 The peer runs where QUERYPOSE_PEER names its folder and torch is installed; --peers=eager:float32,compile:bfloat16 runs
 it in several ways, each with a column of ratios.
@@ -27,7 +28,7 @@ from querypose_jax.bench.options import Options, PeerWay
 from querypose_jax.devices.process import prepare_process
 from querypose_jax.errors import UserError
 
-TABLES = ("input", "inference", "train", "roi_align", "deformable_attention", "decode", "matching", "compile")
+TABLES = ("input", "inference", "train", "roi_align", "deformable_attention", "decode", "matching", "compile", "start")
 
 
 def define_flags(**values: flags.FlagValues) -> None:
@@ -35,7 +36,7 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("pictures", 1, "pictures of a batch", lower_bound=1, **values)
     flags.DEFINE_integer("people", 4, "people on each picture", lower_bound=1, **values)
     flags.DEFINE_string("canvas", "800x1088", "HEIGHTxWIDTH of the pictures, multiples of 32", **values)
-    flags.DEFINE_string("workdir", None, "inference: run whose weights are used", **values)
+    flags.DEFINE_string("workdir", None, "inference, start: run whose weights are used", **values)
     peers = "inference, train: eager|compile:float32|bfloat16, ...; default: eager, in the model's precision"
     flags.DEFINE_list("peers", [], peers, **values)
 

@@ -51,6 +51,15 @@ def test_roi_align_times_both_cases_and_both_directions(capsys):
     assert (len(table) > len(ours)) == has_peer()
 
 
+@pytest.mark.slow
+def test_start_takes_longest_cold_and_reads_programs_back(capsys):
+    table = {row[0]: row[1:] for row in rows("start", capsys=capsys)}
+    assert list(table) == ["launch.py, cold", "launch.py, warm", "Predictor, cold", "Predictor, warm"]
+    assert all(float(row[-1]) > 0 for row in table.values())
+    cold, warm = (float(table[f"Predictor, {way}"][3]) for way in ("cold", "warm"))
+    assert warm < cold  # the compiler's share
+
+
 def test_decode_finds_up_to_ten_people_and_is_for_the_family_that_groups_joints(capsys):
     small = ["--config=configs/simplepose/synthetic_tiny.py", "--rounds=1", "--canvas=320x320"]
     assert command.main(["bench", "decode", *small]) == 0
