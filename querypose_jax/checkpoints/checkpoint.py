@@ -115,7 +115,7 @@ def load_arrays(directory: Path, step: int | None = None) -> dict[str, np.ndarra
         metadata = manager.item_metadata(found)
         for item, names in _saved_shapes(manager, found).items():
             wanted = _placed({name: metadata[item][name] for name in names}, None)
-            read = _read(manager, found, item, wanted, _where(directory, found))
+            read = _read(manager, found, item, wanted, names, _where(directory, found))
             arrays |= {f"{item}.{name}": np.asarray(array) for name, array in read.items()}
     return arrays
 
@@ -193,11 +193,11 @@ def restore_state(manager: ocp.CheckpointManager, step: int, state: TrainState, 
     where, saved = _where(directory, step), _saved_shapes(manager, step)
     if "training" not in saved:
         raise UserError(f"{where} holds weights only; start in another workdir with --config.init_from={directory}")
-    model = _read(manager, step, "model", named_leaves(state.model), where)
-    training = _read(manager, step, "training", named_leaves(state.opt_state), where)
+    model = _read(manager, step, "model", named_leaves(state.model), saved["model"], where)
+    training = _read(manager, step, "training", named_leaves(state.opt_state), saved["training"], where)
     params, ema = _fill(state.params, model), None
     if state.ema is not None and "ema" in saved:
-        ema = _fill(state.ema, _read(manager, step, "ema", named_leaves(state.ema), where))
+        ema = _fill(state.ema, _read(manager, step, "ema", named_leaves(state.ema), saved["ema"], where))
     elif state.ema is not None:
         ema = first_average(params)
     return TrainState(
@@ -231,16 +231,19 @@ def _placed(leaves: dict[str, Any], sharding: Sharding | None) -> dict[str, jax.
 
 def _read_model(manager, step: int, wanted: dict[str, Any], where: str, raw: bool) -> dict[str, Array]:
     """Reads the wanted variables of a model: of its parameters the averages where they are there and not `raw`."""
-    arrays = _read(manager, step, "model", wanted, where)
-    averages = {} if raw else _saved_shapes(manager, step).get("ema", {})
+    shapes = _saved_shapes(manager, step)  # takes over a second for a thousand arrays
+    arrays = _read(manager, step, "model", wanted, shapes["model"], where)
+    averages = {} if raw else shapes.get("ema", {})
     if not averages:
         return arrays
-    return arrays | _read(manager, step, "ema", {name: wanted[name] for name in averages}, where)
+    return arrays | _read(manager, step, "ema", {name: wanted[name] for name in averages}, averages, where)
 
 
-def _read(manager, step: int, item: str, wanted: dict[str, Any], where: str) -> dict[str, Array]:
-    """Reads the wanted names of one item, placed as the wanted leaves are; the item must hold exactly these names."""
-    saved = _saved_shapes(manager, step)[item]
+def _read(
+    manager, step: int, item: str, wanted: dict[str, Any], saved: dict[str, tuple[int, ...]], where: str
+) -> dict[str, Array]:
+    """Reads the wanted names of one item, placed as the wanted leaves are; it must hold exactly these names and shapes
+    (`saved`: those it has)."""
     shapes = {name: tuple(leaf.shape) for name, leaf in wanted.items()}
     missing = sorted(shapes.keys() - saved.keys())
     if missing and all(shapes.get(name) == shape for name, shape in saved.items()):
