@@ -116,7 +116,9 @@ def row(folder: Path, manifests: tuple[str, ...], file: str, config: str, photo:
     if read_config(found) != released_config(config):
         sys.exit(f"{manifests}: not recognised as {config}: {found / 'import.json'}")
     cells = [config, f"{millions:.1f}", f"{path.stat().st_size / 1e6:.0f}", cost.cells()]
-    if photo:
+    if photo is None:
+        cells.append("- | - | - | -")
+    else:
         output = folder / "poses"
         given = f"--weights={path}", f"--input={photo}", f"--output={output}", "--threshold=0"
         cost, _ = run("predict", folder, "--mode=predict", *given, *rest)
