@@ -1,6 +1,6 @@
 """A file of full size for every published model of the goldens: recognised, imported and run, without torch.
 
-    QUERYPOSE_GOLDEN=/path/to/golden python scripts/every_model.py --photo=photo.jpg [--torch=/path/to/python]
+    QUERYPOSE_GOLDEN=/path/to/golden python scripts/every_model.py [--photo=photo.jpg] [--torch=/path/to/python]
         [--only=grouppose] [--folder=/path/with/space] [--config.data.eval_short_side=256 ...]
 
 The numbers are the goldens' generated ones, the names and shapes those of their manifests. The tests' own writer writes
