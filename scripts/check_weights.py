@@ -68,9 +68,10 @@ def published_paragraph(name: str) -> str:
 
 
 def comparison(metrics: dict[str, float], published: str) -> str:
-    """Both numbers, one below the other."""
-    shown = ", ".join(f"{name.rpartition('/')[2]} {100 * x:.1f}" for name, x in metrics.items() if is_keypoint(name))
-    return f"here:      {shown}\npublished: {published or 'nothing is known of this file'}"
+    """Both numbers, one below the other; a dash where nobody of a size is on the pictures, for which COCO says -1."""
+    found = {name.rpartition("/")[2]: x for name, x in metrics.items() if is_keypoint(name)}
+    shown = ", ".join(f"{name} {100 * x:.1f}" if x >= 0 else f"{name} -" for name, x in found.items())
+    return f"Here: {shown}\n{published or 'Published: nothing is known of this file'}"
 
 
 def is_keypoint(name: str) -> bool:

@@ -130,7 +130,7 @@ def safe_tensors(rng: random.Random) -> bytes:
 def torch_files(rng: random.Random) -> bytes:
     """Files of torch.save: bytes damaged, one member damaged (its checksum right again), or lies of every kind."""
     content = {"model": STATE, "optimizer": [np.zeros(3, np.float64)], "args": argparse.Namespace(lr=0.1), "epoch": 3}
-    storages: dict[str, bytes] = {}
+    storages: dict[str, bytes | memoryview] = {}
     tree = written.with_tensors(content, storages)
     kind = rng.randrange(4)
     if kind == 0:
@@ -140,7 +140,7 @@ def torch_files(rng: random.Random) -> bytes:
     if kind == 1:
         listed[at] = lying_entry(listed[at], listed, rng)
     elif kind == 2:
-        listed[at] = listed[at]._replace(content=damaged(listed[at].content, rng))
+        listed[at] = listed[at]._replace(content=damaged(bytes(listed[at].content), rng))
     whole = written.archive(listed, zip64=rng.random() < 0.3, end_64=rng.random() < 0.7)
     return damaged(whole, rng) if kind == 3 else whole
 

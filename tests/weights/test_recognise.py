@@ -1,6 +1,5 @@
 """Whatever the names and shapes of a file leave of the published checkpoints is found, and nothing is guessed."""
 
-import json
 import re
 from pathlib import Path
 
@@ -13,29 +12,10 @@ from querypose_jax.models.registry import get_family
 from querypose_jax.weights.official import abstract, official_shapes
 from querypose_jax.weights.recognise import recognise, released_config, taken_for
 from querypose_jax.weights.sources import TRUNK, guess_source, translate
-from tests.parity import goldens
+from tests.weights.manifests import PUBLISHED, shapes_of
 from tests.weights.states import hollow, shapes, small_head
 
-# Golden's manifests of whole state dicts, the head's and the trunk's where they are apart -> name of the file and what
-# it must be: the configuration, or the one line that is said.
-PUBLISHED = {
-    ("manifest_coco.json", "backbone_manifest_r50_fpn.json"): ("x.pth", "coco_r50.py:full"),
-    ("manifest_coco.json", "backbone_manifest_r101_fpn.json"): ("x.pth", "coco_r101.py:full"),
-    ("manifest_coco.json", "backbone_manifest_swin_l.json"): ("x.pth", "coco_swin_l.py:full"),
-    ("manifest_coco.json", "backbone_manifest_hrnet_w48.json"): ("x.pth", "coco_hrnet_w48.py:full"),
-    ("manifest_coco_light.json", "backbone_manifest_hrnet_w48.json"): ("x.pth", "coco_hrnet_w48.py:light"),
-    ("manifest_coco_light.json", "backbone_manifest_hrnet_w32.json"): ("x.pth", "coco_hrnet_w32.py:light"),
-    ("ed_manifest_r50_coco.json",): ("edpose_r50_coco.pth", "edpose/coco_r50.py"),
-    ("ed_manifest_r50_crowdpose.json",): ("x.pth", "edpose/crowdpose_r50.py"),
-    ("ed_manifest_swin_l_coco.json",): ("x.pth", "edpose/coco_swin_l.py"),
-    ("ed_manifest_swin_l_5scale_coco.json",): ("x.pth", "edpose/coco_swin_l_5scale.py"),
-    ("gp_manifest_r50_coco.json",): ("x.pth", "grouppose/coco_r50.py"),
-    ("gp_manifest_full_infer.json",): ("x.pth", "grouppose/coco_r50.py"),
-    ("gp_manifest_swin_t_coco.json",): ("x.pth", "grouppose/coco_swin_t.py"),
-    ("gp_manifest_swin_l_coco.json",): ("x.pth", "grouppose/coco_swin_l.py"),
-    ("sp_manifest_coco.json",): ("x.pth", "simplepose/coco_hourglass104.py"),
-    ("sp_manifest_crowdpose.json",): ("x.pth", "simplepose/crowdpose_hourglass104.py"),
-}
+# Manifests of what nobody has published, or of a part -> the one line that is said.
 OTHERS = {
     ("ed_manifest_tiny.json",): "a model like ED-Pose .* of sizes that nobody has published .*--config=FILE",
     ("gp_manifest_tiny.json",): "a model like Group Pose .* of sizes that nobody has published .*--config=FILE",
@@ -51,15 +31,8 @@ OTHERS = {
 
 def of_manifests(names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Tensors without values; skips where a manifest is not there."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name in names:
-        path = goldens.FOLDER / name
-        if not path.exists():
-            pytest.skip(f"no {name} in {goldens.FOLDER.name}/")
-        manifest = json.loads(path.read_text())
-        found |= {key: tuple(shape) for key, shape in manifest["shapes"].items()}
-        found |= {again: found[first] for again, first in manifest.get("duplicates", {}).items()}
-    return hollow(found)
+    found, again = shapes_of(names)
+    return hollow(found | {copy: found[first] for copy, first in again.items()})
 
 
 @pytest.mark.parametrize("manifests", PUBLISHED, ids="+".join)

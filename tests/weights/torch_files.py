@@ -6,7 +6,9 @@ import pickle
 import struct
 import zlib
 from collections import OrderedDict
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -81,7 +83,7 @@ def parameter(tensor: Call) -> Call:
     return Call(Global("torch._utils", "_rebuild_parameter"), (tensor, True, OrderedDict()))
 
 
-def with_tensors(content: Any, storages: dict[str, bytes]) -> Any:
+def with_tensors(content: Any, storages: dict[str, bytes | memoryview]) -> Any:
     """The content with tensors for the arrays in its dicts and lists; their storages are added to `storages`."""
     if isinstance(content, dict):
         return {key: with_tensors(x, storages) for key, x in content.items()}
@@ -90,7 +92,7 @@ def with_tensors(content: Any, storages: dict[str, bytes]) -> Any:
     if not isinstance(content, np.ndarray):
         return content
     key = str(len(storages))
-    storages[key] = content.tobytes()
+    storages[key] = np.ascontiguousarray(content).reshape(-1).view(np.uint8).data  # no copy: models are large
     strides = tuple(math.prod(content.shape[axis + 1 :]) for axis in range(content.ndim))
     return view(Storage(STORAGES[content.dtype.name], key, content.size), 0, content.shape, strides)
 
@@ -99,7 +101,7 @@ class Entry(NamedTuple):
     """An entry of an archive, and what its directory says of it where that is not true."""
 
     name: str
-    content: bytes
+    content: bytes | memoryview
     method: int = 0
     flags: int = 0x808  # names in UTF-8; sizes follow the content
     size: int | None = None
@@ -108,7 +110,9 @@ class Entry(NamedTuple):
     crc: int | None = None
 
 
-def entries(pickled: bytes, storages: dict[str, bytes], byteorder: bytes | None = b"little") -> list[Entry]:
+def entries(
+    pickled: bytes, storages: Mapping[str, bytes | memoryview], byteorder: bytes | None = b"little"
+) -> list[Entry]:
     """The entries of a file, as torch names them."""
     found = [Entry("archive/data.pkl", pickled)]
     if byteorder is not None:
@@ -117,26 +121,40 @@ def entries(pickled: bytes, storages: dict[str, bytes], byteorder: bytes | None 
     return [*found, Entry("archive/version", b"3\n")]
 
 
-def archive(
-    listed: list[Entry], zip64: bool = False, end_64: bool = True, comment: bytes = b"", count: int | None = None
-) -> bytes:
-    """The archive of these entries.
+def archive(listed: list[Entry], **options: Any) -> bytes:
+    """The archive of these entries; `options` are those of `write_archive`."""
+    file = io.BytesIO()
+    write_archive(file, listed, **options)
+    return file.getvalue()
+
+
+def write_archive(
+    file: BinaryIO,
+    listed: list[Entry],
+    zip64: bool = False,
+    end_64: bool = True,
+    comment: bytes = b"",
+    count: int | None = None,
+) -> None:
+    """Writes the archive of these entries.
 
     Args:
+        file: an empty file.
         listed: the entries.
         zip64: sizes and places as 64-bit numbers, as in a file of more than 4 GiB.
         end_64: the end of the directory in the 64-bit form too, as torch always writes it.
         comment: what stands at the end.
         count: how many entries the directory says it has; default: as many as there are.
     """
-    written, directory = bytearray(), bytearray()
+    directory = bytearray()
     for entry in listed:
-        name, at = entry.name.encode(), len(written)
+        name, at = entry.name.encode(), file.tell()
         crc = zlib.crc32(entry.content) if entry.crc is None else entry.crc
         padding = -(at + 30 + len(name) + 4) % ALIGNMENT
         local = struct.pack("<4s5H3L2H", b"PK\3\4", 0, entry.flags, entry.method, 0, 0, 0, 0, 0, len(name), padding + 4)
-        written += local + name + PADDING + struct.pack("<H", padding) + b"Z" * padding + entry.content
-        written += struct.pack("<4s3L", b"PK\7\x08", crc, len(entry.content), len(entry.content))
+        file.write(local + name + PADDING + struct.pack("<H", padding) + b"Z" * padding)
+        file.write(entry.content)
+        file.write(struct.pack("<4s3L", b"PK\7\x08", crc, len(entry.content), len(entry.content)))
         size = len(entry.content) if entry.size is None else entry.size
         numbers = (size, size if entry.packed is None else entry.packed, at if entry.at is None else entry.at)
         extra = struct.pack("<2H3Q", 1, 24, *numbers) if zip64 else b""
@@ -146,19 +164,26 @@ def archive(
             0, 0, 0, 0, at,
         )  # fmt: skip
         directory += name + extra
-    start, count = len(written), len(listed) if count is None else count
-    written += directory
+    start, count = file.tell(), len(listed) if count is None else count
+    file.write(directory)
     if end_64:
         numbers = (count, count, len(directory), start)
         record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 0, 0, 0, 0, *numbers)
-        written += record + struct.pack("<4sLQL", b"PK\6\7", 0, start + len(directory), 1)
+        file.write(record + struct.pack("<4sLQL", b"PK\6\7", 0, start + len(directory), 1))
     few, place = (min(count, 2**16 - 1), min(start, 2**32 - 1))
-    written += struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, few, few, len(directory), place, len(comment))
-    return bytes(written + comment)
+    file.write(struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, few, few, len(directory), place, len(comment)) + comment)
 
 
 def save(content: Any, protocol: int = 2, **options: Any) -> bytes:
-    """What torch.save writes of this content, with arrays for tensors; `options` are those of `archive`."""
-    storages: dict[str, bytes] = {}
+    """What torch.save writes of this content, with arrays for tensors; `options` are those of `write_archive`."""
+    storages: dict[str, bytes | memoryview] = {}
     pickled = program(with_tensors(content, storages), protocol)
     return archive(entries(pickled, storages), **options)
+
+
+def save_to(path: Path, content: Any) -> None:
+    """The same as a file; nothing is held in memory twice."""
+    storages: dict[str, bytes | memoryview] = {}
+    pickled = program(with_tensors(content, storages))
+    with path.open("wb") as file:
+        write_archive(file, entries(pickled, storages))
