@@ -5,7 +5,7 @@
     pkl, safetensors, pth        files of weights; every number of an accepted one is read
     recognition                  names and shapes of state dicts: what they are, and whether they fit
     annotations, segmentations   files in COCO form, also checked and planned into batches; outlines, decoded again
-    yolo                         folders in YOLO's form, likewise
+    yolo, labels                 data.yaml and label files of folders in YOLO's form, likewise
     http, streams                what a server answers to who asks for a picture, or for a film (also by RTSP)
     page                         requests to the served page, which must be answered
 
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from querypose_jax.errors import UserError  # noqa: E402
-from scripts.fuzzing import annotations, recognition, weights, yolo  # noqa: E402
+from scripts.fuzzing import annotations, answers, page, recognition, streams, weights, yolo  # noqa: E402
 
 LIMIT_S = 10  # of the processor, for one input: on a busy machine others may take minutes
 LIMIT_KIB = 64 * 1024  # by which one input may raise the peak of memory
@@ -70,6 +70,10 @@ READERS = {
     "annotations": of_file(annotations.annotation_files, "json", annotations.use_annotations),
     "segmentations": of_file(annotations.segmentation_files, "json", annotations.use_segmentation),
     "yolo": Reader(yolo.yolo_files, yolo.use_yolo),
+    "labels": Reader(yolo.label_files, yolo.use_labels),
+    "http": Reader(answers.questions, answers.use_answer),
+    "streams": Reader(streams.sources, streams.use_source),
+    "page": Reader(page.requests, page.use_request),
 }
 
 

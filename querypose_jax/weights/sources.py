@@ -115,7 +115,9 @@ def from_port(tensors: dict[str, np.ndarray], source: str, config: ConfigDict) -
     renamed: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if ports[source](name) in renamed:
-            raise UserError(f"two names of the file are both {one_line(ports[source](name))}; leave one out of the file")
+            raise UserError(
+                f"two names of the file are both {one_line(ports[source](name))}; leave one out of the file"
+            )
         renamed[ports[source](name)] = tensor
     return renamed, "official"
 
@@ -156,7 +158,9 @@ def translate(
         if ours not in expected and (UNUSED[trunk].search(short) or official.unused.search(ours)):
             unused.append(name)
         elif ours in named:
-            raise UserError(f"{one_line(named[ours])} and {one_line(name)} are both {one_line(ours)}; leave one out of the file")
+            raise UserError(
+                f"{one_line(named[ours])} and {one_line(name)} are both {one_line(ours)}; leave one out of the file"
+            )
         else:
             named[ours] = name
     renamed = {ours: tensors[name] for ours, name in named.items()}

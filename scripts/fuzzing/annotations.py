@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from pycocotools import mask as rle
 
 from configs import synthetic_tiny
@@ -19,7 +20,7 @@ from input_pipeline.split_files import SplitFiles, read_split
 from input_pipeline.synthetic import index_of
 from querypose_jax.errors import UserError
 from querypose_jax.recipes.querypose import RECIPE
-from querypose_jax.skeletons import COCO
+from querypose_jax.skeletons import COCO, get_skeleton
 from scripts.fuzzing.damage import NUMBERS, damaged, damaged_tree
 
 
@@ -68,17 +69,27 @@ def outline(height: int, width: int, rng: random.Random) -> Any:
 def use_annotations(path: Path, rng: random.Random) -> None:
     """Reads a file and does with it what training, the check and an evaluation do."""
     split = rng.choice(("train", "val"))
-    use_index(read_split(SplitFiles(split, (path,), path.parent, COCO)))
+    use_index(read_split(SplitFiles(split, (path,), path.parent, COCO)), CONFIG)
 
 
-def use_index(annotations: Annotations) -> None:
-    """Who is trained on, findings, ground truth and a plan of batches."""
+def config_of_plans(skeleton: Any = COCO.name) -> ConfigDict:
+    """Of batches of two pictures; `skeleton` as in config.data."""
     config = synthetic_tiny.get_config()
+    config.data.update(batch_size=2, block_batches=2, canvases=((2048, 2048),))
+    del config.data.skeleton  # of another type
+    config.data.skeleton = skeleton
+    return config
+
+
+CONFIG = config_of_plans()
+
+
+def use_index(annotations: Annotations, config: ConfigDict) -> None:
+    """Who is trained on, findings, ground truth and a plan of batches."""
     is_target = RECIPE.is_target(annotations, config.data)
     find_in_annotations(annotations, is_target, max_people=2)
-    json.dumps(ground_truth(annotations, COCO), allow_nan=False)
+    json.dumps(ground_truth(annotations, get_skeleton(config.data.skeleton)), allow_nan=False)
     if is_target.any():
-        config.data.update(batch_size=2, block_batches=2, canvases=((2048, 2048),))
         plan_block(annotations, config, 1, 0)
 
 

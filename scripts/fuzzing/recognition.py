@@ -1,4 +1,4 @@
-"""State dicts with damaged names and shapes, as they are recognised and fitted into the model that they are taken for."""
+"""State dicts with damaged names and shapes, recognised, and fitted into the model that they are taken for."""
 
 import functools
 import random

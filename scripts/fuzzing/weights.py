@@ -7,7 +7,6 @@ import random
 import struct
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
