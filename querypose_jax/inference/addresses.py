@@ -46,6 +46,7 @@ def split(address: str) -> SplitResult:
         parts = urlsplit(address)
         if not address.isprintable():
             raise ValueError("write control characters as %XX")
+        _ = parts.port  # ValueError where it is none
         return parts
     except ValueError as error:
         raise PictureError(f"{one_line(address)}: is no address ({one_line(error)})") from None
@@ -109,11 +110,24 @@ def fetch(address: str) -> bytes:
     return bytes(content)
 
 
+class Redirects(HTTPRedirectHandler):
+    """Closes an answer that leads to what is no address."""
+
+    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ValueError:
+            fp.close()
+            raise
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
 def _opened(address: str) -> Any:
     """An answer to read from. Nothing but http and https is spoken, also where it is redirected to."""
     opener, shown = OpenerDirector(), without_password(address)
     for handler in (
-        ProxyHandler, HTTPHandler, HTTPSHandler, HTTPRedirectHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor,
+        ProxyHandler, HTTPHandler, HTTPSHandler, Redirects, HTTPDefaultErrorHandler, HTTPErrorProcessor,
     ):  # fmt: skip
         opener.add_handler(handler())
     parts = split(address)
@@ -124,6 +138,7 @@ def _opened(address: str) -> Any:
     try:
         answer = opener.open(request, timeout=TIMEOUT_S)
     except HTTPError as error:
+        error.close()
         raise PictureError(f"{shown}: cannot be fetched ({error.code} {one_line(error.reason)})") from None
     except (OSError, HTTPException, ValueError, OverflowError) as error:  # the last one: of a port
         said = one_line(getattr(error, "reason", error))

@@ -203,6 +203,7 @@ class PageHandler(LimitedHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What Python's server says of a request that is none."""
+        self.request_version = self.protocol_version  # to those of before 1.0 it would send no head
         self.refuse(code, one_line(message or HTTPStatus(code).phrase))
 
     def log_message(self, *told: Any) -> None:

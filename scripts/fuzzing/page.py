@@ -81,7 +81,7 @@ def ask(port: int, content: bytes) -> bytes:
         try:
             connection.sendall(content)
             connection.shutdown(socket.SHUT_WR)
-        except ConnectionError:  # what comes back may still be read
+        except OSError:  # closed already: what came back may still be read
             pass
         try:
             while piece := connection.recv(65536):
