@@ -4,12 +4,14 @@ import functools
 import random
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from querypose_jax.errors import UserError
 from querypose_jax.weights import importing
 from querypose_jax.weights.formats import WeightsFile
 from querypose_jax.weights.official import abstract, official_shapes, official_weights
@@ -40,9 +42,11 @@ class State(NamedTuple):
 @functools.cache
 def sound_states() -> list[tuple[Shapes, ConfigDict | None]]:
     """Official names and shapes of tiny models, each with its configuration, and of published ones and their trunks."""
-    tiny = [get_config(family) for family in FAMILIES]
     released = [released_config(name) for name in RELEASED]
-    found: list[tuple[Shapes, ConfigDict | None]] = [(official_shapes(*abstract(config)), config) for config in tiny]
+    found: list[tuple[Shapes, ConfigDict | None]] = []
+    for config in map(get_config, FAMILIES):
+        with suppress(UserError):  # a tiny trunk that nobody has published
+            found.append((official_shapes(*abstract(config)), config))
     for config in released:
         variables, names = abstract(config)
         whole = official_shapes(variables, names)

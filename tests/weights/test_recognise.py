@@ -191,6 +191,12 @@ def test_a_number_in_the_place_of_a_kernel_is_no_trunk(name):
         recognise(Path("x.pth"), hollow(names))
 
 
+def test_an_hourglass_without_a_level_is_none():
+    names = {"basenet.pre.0.conv.weight": (4, 3, 7, 7), "headnets.1.reg_convs.0.weight": (38, 8, 1, 1)}
+    with pytest.raises(UserError, match="holds no pose model that is known here"):
+        recognise(Path("x.pth"), hollow(names))
+
+
 def test_names_of_a_file_reach_no_terminal_as_they_are():
     with pytest.raises(UserError) as caught:
         recognise(Path("x.pth"), hollow({"\x1b[2J\n" + "x" * 5000: (1,)}))
