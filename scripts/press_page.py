@@ -158,8 +158,10 @@ def press(port: int, process: int, visitors: int, slow_s: float) -> tuple[bool, 
 
 def serve() -> None:
     """The process that is pressed; prints its port."""
+    from querypose_jax.devices.process import prepare_process
     from tests.inference.conftest import red_predictor
 
+    prepare_process()  # as the command line does
     server = make_server(red_predictor(), port=0)
     print(server.server_port, flush=True)
     server.serve_forever()

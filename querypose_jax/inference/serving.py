@@ -23,12 +23,14 @@ from querypose_jax.inference.joint_figures import ExplainedJoints, draw_heatmap,
 from querypose_jax.inference.page import FILES
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.visitors import IDLE_S, PIECE, LimitedHandler, LimitedServer
+from querypose_jax.memory import release_memory
 from querypose_jax.models.registry import family_of
 from querypose_jax.pictures import read_picture
 
 LARGEST_UPLOAD = 20 * 2**20  # bytes of a picture
 MOST_HELD = 8 * LARGEST_UPLOAD  # bytes of pictures that are sent or wait for their turn
 LOOPBACK = ("127.0.0.1", "localhost")
+MUCH = 2**20  # bytes of a picture
 LONGEST_ERROR = 300  # characters
 QUALITY = 90  # of the JPEGs that are sent back
 HEADERS = {
@@ -56,9 +58,9 @@ def make_server(predictor: Predictor, host: str = "127.0.0.1", port: int = 8000)
     views = views_of(predictor)
     one_at_a_time = threading.Lock()
 
-    def answer(content: bytes, threshold: float, view: str) -> dict[str, Any]:
+    def answer(content: bytearray, threshold: float, view: str) -> dict[str, Any]:
         with one_at_a_time:
-            return found(predictor, views, content, threshold, view)
+            return found(predictor, views, bytes(content), threshold, view)
 
     class Handler(PageHandler):
         pass
@@ -118,7 +120,7 @@ def found(
 class PageHandler(LimitedHandler):
     """GET: the page, its script, its style, what there is to see. POST /predict: a picture in, JSON out."""
 
-    answer: Callable[[bytes, float, str], dict[str, Any]]
+    answer: Callable[[bytearray, float, str], dict[str, Any]]
     about: Mapping[str, Any]
     hosts: tuple[str, ...] | None
     """Names under which requests may come; None: any."""
@@ -160,7 +162,7 @@ class PageHandler(LimitedHandler):
                 content += piece
             if len(content) < length:
                 return self.send(400, {"error": f"the picture broke off after {len(content)} of {length} bytes"})
-            self.send(200, self.answer(bytes(content), float(threshold), view))
+            self.send(200, self.answer(content, float(threshold), view))
         except (UserError, ValueError) as error:
             self.send(400, {"error": one_line(error, LONGEST_ERROR)})
         except OSError:  # of the connection
@@ -170,6 +172,9 @@ class PageHandler(LimitedHandler):
             raise
         finally:
             held.give_back(len(content))
+            if len(content) > MUCH:
+                del content
+                release_memory()  # which malloc would keep
 
     def is_asked_by_its_own(self) -> bool:
         """Whether the browser was sent here by name, and by this very page: another site's cannot read a picture's
