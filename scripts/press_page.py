@@ -48,6 +48,8 @@ class Load(NamedTuple):
     """Of the server's process."""
 
     mib: float
+    most: float
+    """MiB so far."""
     threads: int
     files: int
 
@@ -56,7 +58,8 @@ def load_of(process: int) -> Load:
     """What /proc says now."""
     fields = dict(line.split(":\t", 1) for line in Path(f"/proc/{process}/status").read_text().splitlines())
     files = len(os.listdir(f"/proc/{process}/fd"))
-    return Load(int(fields["VmRSS"].split()[0]) / 1024, int(fields["Threads"]), files)
+    mib, most = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return Load(mib, most, int(fields["Threads"]), files)
 
 
 def post(port: int, size: int, content: bytes) -> str:
@@ -149,10 +152,8 @@ def press(port: int, process: int, visitors: int, slow_s: float) -> tuple[bool, 
         load = load_of(process)
         is_good &= found.keys() <= expected
         said = ", ".join(f"{count} {status}" for status, count in sorted(found.items()))
-        print(
-            f"{name}: {said}; {seconds:.1f} s; {load.mib:.0f} MiB, {load.threads} threads, {load.files} files",
-            flush=True,
-        )
+        memory = f"{load.mib:.0f} MiB, {load.most:.0f} at most"
+        print(f"{name}: {said}; {seconds:.1f} s; {memory}, {load.threads} threads, {load.files} files", flush=True)
     return is_good, load.mib
 
 

@@ -111,12 +111,13 @@ def fetch(address: str) -> bytes:
 
 
 class Redirects(HTTPRedirectHandler):
-    """Closes an answer that leads to what is no address."""
+    """Does not read the body of an answer that leads elsewhere, which may have any size."""
 
     def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
+        fp.read = lambda *amount: b""
         try:
             return super().http_error_302(req, fp, code, msg, headers)
-        except ValueError:
+        except ValueError:  # it leads to what is no address
             fp.close()
             raise
 

@@ -3,7 +3,7 @@
 import functools
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -99,17 +99,32 @@ def change(shapes: dict[str, tuple[int, ...]], rng: random.Random) -> None:
         shapes[name] = (2, 2)
 
 
-def use_state(state: State, folder: Path, rng: random.Random) -> None:
-    """Recognises it, and fits it into the model that it is said to be, or else recognised as.
+@functools.cache
+def tensor(shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Zeros that take no memory."""
+    return np.broadcast_to(kind(0), shape)
 
-    Only models of whose size there are few numbers are filled: others would take seconds each.
-    """
-    tensors = {
-        name: np.broadcast_to(state.kinds.get(name, np.float32)(0), shape) for name, shape in state.shapes.items()
-    }
+
+@functools.cache
+def abstract_once() -> Callable[[ConfigDict], tuple]:
+    """`abstract` that makes the model of each configuration once: half a second."""
+    made: dict[int, tuple] = {}
+
+    def made_once(config: ConfigDict) -> tuple:
+        if id(config) not in made:
+            made[id(config)] = abstract(config)
+        return made[id(config)]
+
+    return made_once
+
+
+def use_state(state: State, folder: Path, rng: random.Random) -> None:
+    """Recognises it; one that is said to be a tiny model is fitted into that, as others would take seconds each."""
+    tensors = {name: tensor(shape, state.kinds.get(name, np.float32)) for name, shape in state.shapes.items()}
     path, file = Path(state.file), WeightsFile(tensors, [], "")
     if state.config is None or rng.random() < 0.5:
         recognise(path, tensors)
         return
     model = importing.what_it_holds(path, file, None, state.config)
+    importing.abstract = abstract_once()
     importing.fit(path, file, model.source, state.config, rng.choice((None, "weight", ".")))

@@ -117,6 +117,7 @@ class Says(threading.Thread):
         (b"\x1b[2J\r\n\r\n", r"cannot be fetched \(\?\[2J\)$"),
         (b"HTTP/1.1 404 Not\x1b[2J " + b"x" * 5000 + b"\r\n\r\n", r"cannot be fetched \(404 Not\?\[2J x+\.\.\.\)$"),
         (b"HTTP/1.1 302 x\r\nLocation: http://[\r\n\r\n", r"cannot be fetched \(Invalid IPv6 URL\)$"),
+        (b"HTTP/1.1 302 x\r\nLocation: /b\r\nContent-Length: 9000000000000\r\n\r\n", r"cannot be fetched \("),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", r"broke off \(97 bytes are missing\)$"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nabc", r"broke off \(IncompleteRead"),
     ],
