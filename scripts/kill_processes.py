@@ -27,7 +27,7 @@ from querypose_jax.checkpoints.checkpoint import load_arrays  # noqa: E402
 from scripts.kill_training import differing  # noqa: E402
 
 HEARTBEAT_S = 30
-PATIENCE_S = 600  # for anything that should happen
+PATIENCE_S = 1800  # for anything that should happen: on a busy machine compiling takes many minutes
 LOST = {4, -6}  # how processes end that lost each other: by themselves, or by JAX's coordination service
 TRIES = 4  # to start such ones again
 
@@ -80,7 +80,9 @@ def reach(config: str, workdir: Path, steps: int, step: int, lost: list[str], an
         processes, deadline = start(config, workdir, steps), time.monotonic() + PATIENCE_S
         while max(losses(workdir), default=0) < step and all(process.poll() is None for process in processes):
             if time.monotonic() > deadline:
-                raise SystemExit(f"the run does not come to step {step}")
+                for process in processes:
+                    process.kill()
+                raise SystemExit(f"the run does not come to step {step} in {PATIENCE_S} s")
             time.sleep(0.02)
         if max(losses(workdir), default=0) >= step:
             return processes

@@ -130,6 +130,7 @@ def kill(process: subprocess.Popen, kind: str, workdir: Path, rng: random.Random
     deadline = time.monotonic() + PATIENCE_S
     while not has_come():
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
             raise SystemExit(f"no moment of kind {kind}: {process.stderr.read().decode()[-2000:]}")
         time.sleep(0.001)
     time.sleep({"write": rng.uniform(0, 0.05), "evaluation": rng.uniform(0, 1.0)}.get(kind, 0.0))

@@ -50,6 +50,19 @@ def test_a_run_that_nothing_may_happen_to_begins_anew(starts, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["metrics.jsonl"]
 
 
+def test_a_run_that_does_not_come_there_is_ended_and_not_left_behind(starts, tmp_path, monkeypatch):
+    made = []
+    begin = kill_processes.start
+    monkeypatch.setattr(kill_processes, "start", lambda *given: made.extend(begin(*given)) or made)
+    monkeypatch.setattr(kill_processes, "PATIENCE_S", 0.2)
+    starts += ["import time; time.sleep(60)"]
+    with pytest.raises(SystemExit, match=r"does not come to step 3 in 0\.2 s"):
+        reach(tmp_path / "run", [])
+    for process in made:
+        with process.stderr:
+            assert process.wait(timeout=30) == -9
+
+
 def test_another_end_and_too_many_lost_starts_end_the_script(starts, tmp_path):
     starts += [BROKEN]
     with pytest.raises(SystemExit, match=r"processes ended with \[1, 1\]: Traceback"):

@@ -150,7 +150,7 @@ def test_other_recipes_and_evaluation_have_no_masks_and_data_without_segmentatio
     "counts", [[4294967295, 4294967295, 32767, 127], [2**31, 2**31], [-1, 13], [float("nan")], [11], [13]]
 )
 def test_runs_that_do_not_add_up_to_the_picture_reach_no_library(counts, monkeypatch):
-    """pycocotools writes beyond its memory where a run needs more than six characters, and the process may die later."""
+    """pycocotools writes beyond its memory where a run needs more than six characters; the process may die later."""
 
     def reached(*given):
         raise AssertionError
