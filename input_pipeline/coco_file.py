@@ -13,7 +13,7 @@ from input_pipeline.annotations import Annotations
 from input_pipeline.categories import check_categories, is_of, join_categories, joint_order_problem
 from input_pipeline.picture_names import is_inside, settle_names
 from input_pipeline.segments import is_segmentation
-from querypose_jax.errors import UserError
+from querypose_jax.errors import UserError, one_line
 from querypose_jax.pictures import LARGEST_PICTURE
 from querypose_jax.recipes.recipe import AREA_OF_BOX
 from querypose_jax.skeletons import Skeleton
@@ -206,8 +206,7 @@ def _wanted_keypoints(entry: dict, skeleton: Skeleton) -> str:
 
 def short(value: object) -> str:
     """A value, or what an error says, in at most 80 printable characters of one line."""
-    text = " ".join((str(value) if isinstance(value, Exception) else repr(value)).split())
-    return text if len(text) <= 80 else text[:77] + "..."
+    return one_line(value if isinstance(value, Exception) else repr(value))
 
 
 def index_of_content(

@@ -17,6 +17,7 @@ import yaml
 from input_pipeline.coco_file import short
 from querypose_jax.errors import UserError
 
+LONGEST_WORD = 1000  # characters of a value without quotes; a number of more may take for ever to make
 LARGEST_FILE = 2**20  # bytes; such a file has a few hundred, some thousand with many classes
 SPLITS = ("train", "val", "test", "trainval")  # the last one is CrowdPose's
 
@@ -47,12 +48,12 @@ def read_data_yaml(path: Path) -> DataYaml:
         raise UserError(f"{path}: has more than {LARGEST_FILE:,} bytes, which no data.yaml needs")
     try:
         text = path.read_text(encoding="utf-8")
-        repeats = any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text))
-        content = None if repeats else yaml.safe_load(text)
+        refused = next(filter(None, map(refusal, yaml.scan(text))), "")
+        content = None if refused else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not YAML ({short(error)})") from None
-    if repeats:  # a few lines of them stand for more values than any memory holds
-        raise UserError(f"{path}: has YAML aliases (*name); write out what they stand for")
+    if refused:
+        raise UserError(f"{path}: {refused}")
     if not isinstance(content, dict):
         raise UserError(f"{path}: is no data.yaml: it needs kpt_shape, names and a folder of pictures for train")
     joints, numbers = checked_shape(content.get("kpt_shape"), path)
@@ -69,6 +70,15 @@ def read_data_yaml(path: Path) -> DataYaml:
         classes=checked_names(content.get("names"), "names", path),
         joint_names=checked_joint_names(content.get("kpt_names"), joints, path),
     )
+
+
+def refusal(token: Any) -> str:
+    """What is wrong with a token of YAML; "" of one that may be in a data.yaml."""
+    if isinstance(token, yaml.AliasToken):  # a few lines of them stand for more values than any memory holds
+        return "has YAML aliases (*name); write out what they stand for"
+    if isinstance(token, yaml.ScalarToken) and token.plain and len(token.value) > LONGEST_WORD:
+        return f"has a value of {len(token.value):,} characters; put a text of this length in quotes"
+    return ""
 
 
 def checked_shape(value: Any, path: Path) -> tuple[int, int]:
@@ -93,7 +103,7 @@ def checked_flip(value: Any, joints: int, path: Path) -> tuple[int, ...] | None:
     """A permutation that undoes itself."""
     if value is None:
         return None
-    is_whole = isinstance(value, list) and all(type(j) is int for j in value)
+    is_whole = isinstance(value, list) and len(value) == joints and all(type(j) is int for j in value)
     if not is_whole or sorted(value) != list(range(joints)) or any(value[value[j]] != j for j in range(joints)):
         raise UserError(f"{path}: flip_idx must pair the {joints} joints of kpt_shape, not {short(value)}")
     return tuple(value)

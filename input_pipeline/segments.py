@@ -72,12 +72,15 @@ def of_runs(value: dict, height: int, width: int) -> dict:
     """The code of run lengths, compressed already or not.
 
     Raises:
-        ValueError: they are of another size or cannot be read.
+        ValueError: they are of another size, do not add up to it, or cannot be read.
     """
     counts = value["counts"]
     if value.get("size") != [height, width]:
         raise ValueError
     if isinstance(counts, list):
+        # pycocotools writes six characters for each at most, and beyond its memory where a number needs more.
+        if not all(isinstance(c, int | float) and c >= 0 for c in counts) or sum(counts) != height * width:
+            raise ValueError
         return rle.frPyObjects(value, height, width)
     code = counts.encode()
     if not CODE.fullmatch(code):

@@ -8,6 +8,7 @@ the picture; a picture without a label file has nobody on it. What YOLO's form d
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from ml_collections import ConfigDict
 from input_pipeline.coco_file import LARGEST_ID
 from input_pipeline.custom import MAY_LACK
 from input_pipeline.data_yaml import DataYaml, read_data_yaml
+from input_pipeline.picture_names import is_name
 from input_pipeline.split_files import SplitFiles, check_split, existing_file
 from input_pipeline.yolo_labels import read_labels
-from querypose_jax.errors import UserError
+from querypose_jax.errors import UserError, one_line
 from querypose_jax.pictures import open_file, orientation
 from querypose_jax.skeletons import Skeleton
 
@@ -39,7 +41,7 @@ def split_files(data: ConfigDict, split: str, skeleton: Skeleton) -> SplitFiles:
     pictures = find_pictures(about, split)
     labels = [label_of(about, picture) for picture in pictures]
     if not any(labels):
-        looked = ", ".join(map(str, candidates(about, pictures[0])))
+        looked = ", ".join(one_line(path, 200) for path in candidates(about, pictures[0]))
         raise UserError(f"{about.file}: no picture of {split} has a label file; of the first one it would be {looked}")
     folder = Path(os.path.commonpath([picture.parent for picture in pictures]))
     named = hashlib.sha256("\n".join(str(picture.relative_to(folder)) for picture in pictures).encode())
@@ -90,9 +92,11 @@ def existing_place(about: DataYaml, place: str) -> Path:
     parts = [part for part in Path(place).parts if part != ".."]
     tried = [about.base / place, about.file.parent / place, about.file.parent.joinpath(*parts)]
     for path in tried:
-        if path.exists():
-            return path
-    raise UserError(f"{about.file}: {place} is neither at {' nor at '.join(dict.fromkeys(map(str, tried)))}")
+        with suppress(OSError):  # a name that is too long for the system
+            if path.exists():
+                return path
+    others = " nor at ".join(one_line(path, 200) for path in dict.fromkeys(tried))
+    raise UserError(f"{about.file}: {one_line(place)} is neither at {others}")
 
 
 def listed_pictures(about: DataYaml, path: Path) -> Iterator[Path]:
@@ -101,13 +105,21 @@ def listed_pictures(about: DataYaml, path: Path) -> Iterator[Path]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{path}: must be a folder of pictures, or a text file in UTF-8 with a path per line") from None
-    for line in filter(None, map(str.strip, lines)):
-        yield (path.parent if line.startswith("./") else about.base) / line
+    for number, line in enumerate(map(str.strip, lines), 1):
+        picture = Path(os.path.abspath((path.parent if line.startswith("./") else about.base) / line))
+        if line and not (is_name(line) and picture.name):
+            raise UserError(f"{path}, line {number}: {one_line(line)} is no path of a picture")
+        if line:
+            yield picture
 
 
 def label_of(about: DataYaml, picture: Path) -> Path | None:
     """The label file of a picture; None where it has none."""
-    return next((path for path in candidates(about, picture) if path.is_file()), None)
+    for path in candidates(about, picture):
+        with suppress(OSError):  # a name that is too long for the system
+            if path.is_file():
+                return path
+    return None
 
 
 def candidates(about: DataYaml, picture: Path) -> list[Path]:

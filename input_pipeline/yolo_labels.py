@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from querypose_jax.errors import UserError
+from querypose_jax.errors import UserError, one_line
 
-CONTEXT = Context(prec=60)
+CONTEXT = Context(prec=60, traps=[])  # what cannot be worked out is NaN or infinite
 SMALLEST_STEP = Decimal("1e-20")  # of a pixel: cx - w / 2 of a box at the border is then 0, not 1e-28
 DIGITS = (6, 17, 30)  # after the point, tried one after the other; six are what tools write
 
@@ -54,8 +54,8 @@ def read_labels(
             values = [Decimal(word) for word in words]
         except InvalidOperation:
             raise UserError(f"{path}, line {number}: has something else than numbers") from None
-        if not (values[0].is_finite() and values[0] == int(values[0]) and 0 <= values[0] < classes):
-            raise UserError(f"{path}, line {number}: class {words[0]} is none of the {classes} of names")
+        if not (values[0].is_finite() and 0 <= values[0] < classes and values[0] == int(values[0])):
+            raise UserError(f"{path}, line {number}: class {one_line(words[0])} is none of the {classes} of names")
         keypoints = read_joints(values[5:], size, joints, 3 if has_visibility else 2)
         people.append((int(values[0]), read_box(values[1:5], size), keypoints))
     return people
@@ -80,8 +80,9 @@ def read_joints(values: Sequence[Decimal], size: tuple[int, int], joints: int, n
             keypoints += [0.0, 0.0, 0.0]
             continue
         x, y = values[numbers * j : numbers * j + 2]
-        is_there = not (x == y == 0 or x < 0 or y < 0) if numbers == 2 else True
-        visibility = float(values[numbers * j + 2]) if numbers == 3 else 2.0
+        is_known = x.is_finite() and y.is_finite()
+        is_there = numbers == 3 or not is_known or not (x == y == 0 or x < 0 or y < 0)
+        visibility = number(values[numbers * j + 2]) if numbers == 3 else 2.0
         keypoints += [pixels(x, width), pixels(y, height), visibility] if is_there else [0.0, 0.0, 0.0]
     return keypoints
 
@@ -90,10 +91,14 @@ def pixels(relative: Decimal, side: int) -> float:
     """The float that is nearest to a share of a side."""
     if not relative.is_finite():
         return float("nan")
-    try:
-        return float(CONTEXT.quantize(CONTEXT.multiply(relative, Decimal(side)), SMALLEST_STEP))
-    except InvalidOperation:  # more than 10^40 pixels
-        return float("inf")
+    exact = CONTEXT.multiply(relative, Decimal(side))
+    rounded = CONTEXT.quantize(exact, SMALLEST_STEP)
+    return number(exact if rounded.is_nan() else rounded)  # more than 10^40 pixels have no such digits
+
+
+def number(value: Decimal) -> float:
+    """The nearest float, also of a NaN that signals."""
+    return float("nan") if value.is_nan() else float(value)
 
 
 def written_line(label: int, bbox: np.ndarray, keypoints: np.ndarray, size: tuple[int, int]) -> str:

@@ -58,13 +58,14 @@ class Run(NamedTuple):
     steps: int
 
 
-def start(run: Run, workdir: Path, keep_last: int = KEEP_LAST) -> subprocess.Popen:
+def start(run: Run, workdir: Path, every: int = CHECKPOINT_EVERY, keep_last: int = KEEP_LAST) -> subprocess.Popen:
+    """The run's process; `every` so many steps a checkpoint, of which the `keep_last` newest and the best stay."""
     shared = run.shared
     cache = {"JAX_COMPILATION_CACHE_DIR": str(shared / "programs"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [
         sys.executable, "launch.py", f"--config={run.config}", f"--workdir={workdir}",
         f"--config.data.prepared={shared / 'data'}",
-        f"--config.train.num_steps={run.steps}", f"--config.train.checkpoint_every={CHECKPOINT_EVERY}",
+        f"--config.train.num_steps={run.steps}", f"--config.train.checkpoint_every={every}",
         f"--config.train.keep_last={keep_last}", f"--config.eval.every={EVALUATE_EVERY}", "--config.eval.num_drawn=0",
     ]  # fmt: skip
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
@@ -129,6 +130,7 @@ def kill(process: subprocess.Popen, kind: str, workdir: Path, rng: random.Random
     deadline = time.monotonic() + PATIENCE_S
     while not has_come():
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
             raise SystemExit(f"no moment of kind {kind}: {process.stderr.read().decode()[-2000:]}")
         time.sleep(0.001)
     time.sleep({"write": rng.uniform(0, 0.05), "evaluation": rng.uniform(0, 1.0)}.get(kind, 0.0))
@@ -177,7 +179,7 @@ def survive(run: Run, kills: int, seed: int) -> dict:
     rng, began = random.Random(seed), time.monotonic()
     whole, killed = run.shared / "whole", run.shared / "killed"
     differs, reached = [], Counter[str]()
-    finish(start(run, whole, keep_last=run.steps))  # keeps all, to compare with
+    finish(start(run, whole, every=1, keep_last=run.steps))  # all steps: a run that is told to end may save any
     print(f"run without kills: {time.monotonic() - began:.0f} s", flush=True)
     watch = Watch(killed)
     watch.start()

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from querypose_jax.pictures import LARGEST_PICTURE
+
 DISPLAY_MATRIX = "DISPLAYMATRIX"
 FLATTEST_PIXEL = 4  # width : height; anamorphic films have up to 2, and what says more than this is taken for square
 
@@ -16,8 +18,13 @@ def shown(frame: Any, pixel: Fraction | None) -> UInt8[np.ndarray, "H W 3"]:
     Args:
         frame: as decoded.
         pixel: width : height of a stored pixel (sample aspect ratio); None where the film does not tell.
+
+    Raises:
+        ValueError: more than LARGEST_PICTURE pixels, which a small file can be made to say.
     """
     width, height = square_size(frame.width, frame.height, pixel)
+    if width * height > LARGEST_PICTURE:
+        raise ValueError(f"a frame has {width} x {height} pixels, more than {LARGEST_PICTURE:,}")
     return upright(frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BICUBIC"), frame)
 
 

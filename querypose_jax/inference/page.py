@@ -37,11 +37,12 @@ label, button { margin-right: 1rem; }
 JS = """
 "use strict";
 const $ = (id) => document.getElementById(id);
-let picture = null, asked = 0;
+let picture = null, asked = 0, largest = Infinity;
 
 async function predict() {
   if (!picture) return;
   const turn = ++asked;
+  if (picture.size > largest) return say("choose a picture of at most " + largest / 2 ** 20 + " MiB", true);
   say("looking ...");
   const query = new URLSearchParams({threshold: $("threshold").value, view: $("view").value});
   let answer, found;
@@ -105,6 +106,7 @@ $("shot").onclick = () => {
 };
 
 fetch("/about").then((answer) => answer.json()).then((about) => {
+  largest = about.largest;
   for (const view of about.views) $("view").add(new Option(view));
 });
 """

@@ -10,7 +10,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from querypose_jax.errors import UserError
+from querypose_jax.errors import UserError, one_line
 from querypose_jax.weights.pickles import Refused, read_pickle
 from querypose_jax.weights.strangers import what_it_is
 from querypose_jax.weights.torch_files import Tensor, read_torch
@@ -112,6 +112,5 @@ def state_dict(content: Any) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def short(error: Exception) -> str:
-    """The first words of an error; what a terminal could take for a command becomes a question mark."""
-    text = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
-    return text[:100].rstrip(".") or type(error).__name__
+    """The first words of an error."""
+    return one_line(error, 100).rstrip(".") or type(error).__name__

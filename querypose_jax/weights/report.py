@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from querypose_jax.backbones.bias_tables import SUFFIX, resize_table, window_of
+from querypose_jax.errors import one_line
 from querypose_jax.weights.sources import TRUNK, Translated
 
 MISSING, UNEXPECTED, DIFFERING = "names are missing", "names are not part of this model", "shapes differ"
@@ -97,6 +98,6 @@ def fitted(tensor: np.ndarray, name: str, shape: tuple[int, ...], report: Report
 
 
 def few(items: list[str], limit: int = 3) -> str:
-    """The first items and how many more there are."""
+    """The first items, which may be names in a file, and how many more there are."""
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    return ", ".join(map(one_line, items[:limit])) + more

@@ -6,13 +6,14 @@ it is and is then found to be unexpected.
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from querypose_jax.backbones.recognise import trunk_in_words
-from querypose_jax.errors import UserError
+from querypose_jax.errors import UserError, one_line
 from querypose_jax.models.registry import family_of
 
 TRUNK = "backbone.bottom_up."
@@ -114,7 +115,9 @@ def from_port(tensors: dict[str, np.ndarray], source: str, config: ConfigDict) -
     renamed: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
         if ports[source](name) in renamed:
-            raise UserError(f"two names of the file are both {ports[source](name)}; leave one of them out of the file")
+            raise UserError(
+                f"two names of the file are both {one_line(ports[source](name))}; leave one out of the file"
+            )
         renamed[ports[source](name)] = tensor
     return renamed, "official"
 
@@ -155,7 +158,9 @@ def translate(
         if ours not in expected and (UNUSED[trunk].search(short) or official.unused.search(ours)):
             unused.append(name)
         elif ours in named:
-            raise UserError(f"{named[ours]} and {name} are both {ours}; leave one of them out of the file")
+            raise UserError(
+                f"{one_line(named[ours])} and {one_line(name)} are both {one_line(ours)}; leave one out of the file"
+            )
         else:
             named[ours] = name
     renamed = {ours: tensors[name] for ours, name in named.items()}
@@ -181,6 +186,8 @@ def guess_source(tensors: Mapping[str, np.ndarray], config: ConfigDict, expected
 def architecture(tensors: Mapping[str, np.ndarray]) -> str | None:
     """The trunk in a file of any source, in words such as HRNet-W32; None for one that is not known."""
     for rule in (as_it_is, resnet_of_torchvision, swin_of_torchvision):
-        if found := trunk_in_words({rule(name.split("bottom_up.")[-1]): x.shape for name, x in tensors.items()}):
-            return found
+        shapes = {rule(name.split("bottom_up.")[-1]): x.shape for name, x in tensors.items()}
+        with suppress(LookupError):  # a single number in the place of a kernel
+            if found := trunk_in_words(shapes):
+                return found
     return None

@@ -45,8 +45,12 @@ def _extent(hit):
     return jnp.stack([hit.argmax(-1), length - hit[:, ::-1].argmax(-1)], -1).astype(jnp.float32)
 
 
-@pytest.fixture(scope="session")
-def predictor() -> Predictor:
+def red_predictor() -> Predictor:
     data = dict(recipe="querypose", eval_short_side=64, longest_side=128, canvases=((64, 96), (96, 64), (128, 128)))
     config = ConfigDict(dict(data=data, eval=dict(batch_size=2, canvas="ladder")))
     return Predictor(config, *nnx.split(RedRectangle()), COCO)
+
+
+@pytest.fixture(scope="session")
+def predictor() -> Predictor:
+    return red_predictor()

@@ -1,6 +1,7 @@
 """Pictures and streams by their addresses, from a server of this test's own: nothing outside is asked."""
 
 import io
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -93,6 +94,54 @@ def test_what_cannot_be_fetched_is_one_line_without_the_password(host):
         fetch(f"{host}/moved.jpg")  # to a file of this machine: not followed
     with pytest.raises(PictureError, match=r"^http://127.0.0.1:1/a.jpg: cannot be fetched \("):
         fetch("http://127.0.0.1:1/a.jpg")
+
+
+class Says(threading.Thread):
+    """Sends the same bytes to whoever connects."""
+
+    def __init__(self, content: bytes):
+        super().__init__(daemon=True)
+        self.content, self.socket = content, socket.create_server(("127.0.0.1", 0))
+        self.start()
+
+    def run(self):
+        connection, _ = self.socket.accept()
+        with connection, self.socket:
+            connection.recv(2**16)
+            connection.sendall(self.content)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"\x1b[2J\r\n\r\n", r"cannot be fetched \(\?\[2J\)$"),
+        (b"HTTP/1.1 404 Not\x1b[2J " + b"x" * 5000 + b"\r\n\r\n", r"cannot be fetched \(404 Not\?\[2J x+\.\.\.\)$"),
+        (b"HTTP/1.1 302 x\r\nLocation: http://[\r\n\r\n", r"cannot be fetched \(Invalid IPv6 URL\)$"),
+        (b"HTTP/1.1 302 x\r\nLocation: /b\r\nContent-Length: 9000000000000\r\n\r\n", r"cannot be fetched \("),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc", r"broke off \(97 bytes are missing\)$"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nabc", r"broke off \(IncompleteRead"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_line(answer, said):
+    """Control characters, long lines, wrong addresses, and what ends before it is whole."""
+    with pytest.raises(PictureError, match=said) as caught:
+        fetch(f"http://127.0.0.1:{Says(answer).socket.getsockname()[1]}/a.jpg")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[/a.jpg", "http://127.0.0.1:99999999/a.jpg", "http://a\x1b[2J/a.jpg", "rtsp://["]
+)
+def test_an_address_that_is_none_is_one_line(address):
+    with pytest.raises(PictureError) as caught:
+        open_picture(address) if not is_stream(address, SUFFIXES) else open_video(address).__enter__()
+    assert str(caught.value).isprintable() and ("is no address" in str(caught.value) or "port" in str(caught.value))
+
+
+def test_a_download_ends_in_time(host, monkeypatch):
+    monkeypatch.setattr(addresses, "LONGEST_S", -1.0)
+    with pytest.raises(PictureError, match="a.jpg: takes more than -1 s; fetch it yourself"):
+        fetch(f"{host}/a.jpg")
 
 
 def test_a_download_has_a_limit(host, monkeypatch):

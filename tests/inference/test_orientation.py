@@ -3,11 +3,13 @@
 import json
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from querypose_jax.inference.orientation import shown
 from querypose_jax.inference.video import open_video
 from querypose_jax.inference.video_files import predict_video
 
@@ -72,3 +74,10 @@ def test_other_containers_tell_their_orientation_too(tmp_path, suffix):
 def test_a_matrix_that_also_scales_turns_all_the_same(tmp_path):
     with open_video(write_turned(tmp_path / "turned.mov", (0, -1, -1, 0), scale=ONE // 2)) as video:
         assert np.abs(np.asarray(next(video.frames).picture).astype(int) - shown_picture()).max() < 60
+
+
+@pytest.mark.parametrize(("width", "pixel"), [(20_000, None), (9_000, Fraction(2)), (9_000, Fraction(1, 2))])
+def test_a_frame_of_more_pixels_than_a_picture_may_have_takes_no_memory(width, pixel):
+    """A small film can say any size, and pixels that are not square make it larger; the frame itself is not touched."""
+    with pytest.raises(ValueError, match="pixels, more than 89,478,485"):
+        shown(SimpleNamespace(width=width, height=9_000), pixel)

@@ -6,15 +6,17 @@ import io
 import json
 import re
 import shutil
+import socket
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from querypose_jax.errors import UserError
-from querypose_jax.inference import serving
+from querypose_jax.inference import serving, visitors
 from querypose_jax.inference.page import FILES, HTML, JS
 from querypose_jax.inference.serving import LARGEST_UPLOAD, make_server
 
@@ -119,6 +121,139 @@ def test_a_port_that_is_taken_is_one_line(predictor, port):
         make_server(predictor, port=port)
     with pytest.raises(UserError, match=r"^nowhere.invalid:0: cannot listen there"):
         make_server(predictor, "nowhere.invalid", 0)
+
+
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+
+
+def raw(port: int, content: bytes) -> bytes:
+    """All that comes back for these bytes, after which nothing more is sent."""
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        while piece := connection.recv(2**16):
+            answer += piece
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "said"),
+    [
+        (b"GET http://[ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404, "there is no such page"),
+        (b"GET / HTTP/1.1\r\nHost: [\r\n\r\n", 403, "this machine's own browser"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[\r\n\r\n", 403, "this machine's own browser"),
+        (HEAD + b"9" * 5000 + b"\r\n\r\n", 413, "at most 20 MiB"),
+        (HEAD + b"9\r\n\r\nabc", 400, "broke off after 3 of 9 bytes"),
+        (b"\x1b[2J / HTTP/1.1\r\nHost: localhost\r\n\r\n", 501, "Unsupported method"),
+        (b"GET / HTTP/9.9\r\n\r\n", 505, "Invalid HTTP version"),
+        (b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, "Too Long"),
+        (b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 431, "Too many headers"),
+    ],
+)  # fmt: skip
+def test_requests_that_are_none_get_an_answer_like_all_others(port, content, status, said, capfd):
+    """One line of JSON with the headers that every answer has, and nothing on the terminal."""
+    head, _, body = raw(port, content).partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode() and b"Content-Security-Policy" in head
+    assert said in json.loads(body)["error"] and json.loads(body)["error"].isprintable()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_follows_a_page_that_was_asked_for_with_a_body_is_no_request(port):
+    content = (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\nGET /about HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    )
+    assert raw(port, content).count(b"HTTP/1.1 200") == 1
+
+
+def test_who_sends_too_much_is_told_why_at_the_end(ask):
+    """The connection is not closed before the upload is over, which would take the answer with it."""
+    status, _, found = ask("POST", "/predict", bytes(LARGEST_UPLOAD + 1))
+    assert status == 413 and found["error"] == "send one picture of at most 20 MiB"
+
+
+def test_uploads_at_the_same_time_share_a_limit(ask, predictor, monkeypatch):
+    """While one is under way that leaves no room, others are sent away; then there is room again."""
+    monkeypatch.setattr(serving, "MOST_HELD", 2000)
+    with serving_at(make_server(predictor, port=0)) as server:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as first:
+            first.sendall(HEAD + b"3000\r\n\r\n" + bytes(1990))
+            until(lambda: server.held.count == 1990)
+            head, _, body = raw(server.server_port, post_of(red_picture())).partition(b"\r\n\r\n")
+            assert head.split()[1] == b"503" and b"try again" in body
+        until(lambda: server.held.count == 0)
+        assert b" 200 " in raw(server.server_port, post_of(red_picture())).partition(b"\r\n")[0]
+
+
+def test_whoever_dawdles_is_sent_away(predictor, monkeypatch, capfd):
+    """A byte now and then keeps no connection: a whole request has a deadline, in its head and in its body."""
+    monkeypatch.setattr(visitors, "REQUEST_S", 1.0)
+    with serving_at(make_server(predictor, port=0)) as server:
+        for head in (
+            b"GET / HTTP/1.1\r\nX: ",
+            HEAD + b"99\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+                connection.sendall(head)
+                until(lambda sender=connection: is_gone(sender))
+        until(lambda: server.held.count == 0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_more_connections_than_there_may_be_are_answered_busy(predictor, monkeypatch):
+    monkeypatch.setattr(visitors, "MOST_CONNECTIONS", 2)
+    with serving_at(make_server(predictor, port=0)) as server:
+        page = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with ExitStack() as stack:
+            for _ in range(2):
+                idle = stack.enter_context(socket.create_connection(("127.0.0.1", server.server_port)))
+                idle.sendall(page)
+                assert idle.recv(12) == b"HTTP/1.1 200"
+            with socket.create_connection(("127.0.0.1", server.server_port)) as third:
+                assert third.recv(12) == b"HTTP/1.1 503"
+        until(lambda: b" 200 " in raw(server.server_port, page)[:20])
+
+
+def test_what_fails_inside_is_answered_and_told_on_the_terminal(predictor, monkeypatch, capfd):
+    monkeypatch.setattr(serving, "found", lambda *given: 1 / 0)
+    with serving_at(make_server(predictor, port=0)) as server:
+        answer = raw(server.server_port, post_of(red_picture()))
+        assert answer.startswith(b"HTTP/1.1 500") and b"terminal says why" in answer
+        until(lambda: "ZeroDivisionError" in capfd.readouterr().err)
+
+
+@contextmanager
+def serving_at(server):
+    """The server, answering."""
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def post_of(content: bytes) -> bytes:
+    return HEAD + f"{len(content)}\r\n\r\n".encode() + content
+
+
+def is_gone(connection: socket.socket) -> bool:
+    """Sends a byte; whether the other side has closed."""
+    try:
+        connection.sendall(b"x")
+    except ConnectionError:
+        return True
+    return False
+
+
+def until(has_come) -> None:
+    """Waits for something that must come."""
+    deadline = time.monotonic() + 60
+    while not has_come():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.slow

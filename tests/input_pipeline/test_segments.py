@@ -144,3 +144,21 @@ def test_other_recipes_and_evaluation_have_no_masks_and_data_without_segmentatio
     assert "no segmentations: losses count everywhere" in about_masks(custom.data, annotations)
     custom.data.recipe = "querypose"
     assert about_masks(custom.data, annotations) == ""
+
+
+@pytest.mark.parametrize(
+    "counts", [[4294967295, 4294967295, 32767, 127], [2**31, 2**31], [-1, 13], [float("nan")], [11], [13]]
+)
+def test_runs_that_do_not_add_up_to_the_picture_reach_no_library(counts, monkeypatch):
+    """pycocotools writes beyond its memory where a run needs more than six characters; the process may die later."""
+
+    def reached(*given):
+        raise AssertionError
+
+    monkeypatch.setattr(rle, "frPyObjects", reached)
+    assert encode_segment({"size": [3, 4], "counts": counts}, 3, 4) == NONE
+
+
+def test_runs_that_add_up_are_read():
+    code = encode_segment({"size": [3, 4], "counts": [5, 4, 3]}, 3, 4)
+    assert decode_segment(code, 3, 4).T.ravel().tolist() == [False] * 5 + [True] * 4 + [False] * 3

@@ -264,3 +264,53 @@ def test_the_command_says_what_is_lost(config, tmp_path):
     names = [path.name for path in sorted((tmp_path / "out/images/train").iterdir())]  # not those of the other split
     assert names == ["00000.jpg", "00001.jpg"]
     assert (tmp_path / "out/images/train/00000.jpg").resolve() == (tmp_path / "insects/pictures/00000.jpg").resolve()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("1e999999999999 0.5 0.5 0.5 0.5", "class 1e999999999999 is none of the 2 of names"),
+        ("9" * 5000 + " 0.5 0.5 0.5 0.5", r"class 9+\.\.\. is none of the 2 of names"),
+        ("0 0.5 0.5 1e999999 1e999999", "bbox must be four finite numbers"),
+        ("0 sNaN 0.5 0.5 0.5", "bbox must be four finite numbers"),
+        ("0 0.5 0.5 0.5 0.5  sNaN 0.5 2  0.6 0.5 1", "keypoints must be 6 finite numbers"),
+        ("0 0.5 0.5 0.5 0.5  0.5 0.5 sNaN  0.6 0.5 1", "keypoints must be 6 finite numbers"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_one_line(config, folder, line, said):
+    """What decimal numbers can say and floats cannot: no error of another kind, and no time or memory for it."""
+    (folder / "labels/val/c.txt").write_text(line)
+    with pytest.raises(UserError, match=said) as caught:
+        loader.open_split(config, "val")
+    assert len(str(caught.value)) < 1000
+
+
+def test_joints_of_two_numbers_may_be_none(folder):
+    (folder / "labels/val/c.txt").write_text("0 0.5 0.5 0.5 0.5  NaN 0.5  0.6 sNaN")
+    [(_, _, keypoints)] = read_labels(folder / "labels/val/c.txt", (100, 200), 2, False, 2)
+    assert np.isnan(keypoints).tolist() == [True, False, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("images/val", "x" * 300, "x+... is neither at"),
+        ("[2, 3]", "[1000000000000, 3]", "flip_idx must pair the 1000000000000 joints"),
+        ("[dog, 'no']", ":".join(["1"] * 600), "has a value of 1,199 characters; put a text of this length in quotes"),
+        ("[dog, 'no']", "[\u200b", "is not YAML"),
+    ],
+)
+def test_what_a_data_yaml_may_say_at_worst_is_one_line(config, folder, old, new, said):
+    (folder / "data.yaml").write_text(YAML.replace(old, new), encoding="utf-8")
+    with pytest.raises(UserError, match=said) as caught:
+        loader.open_split(config, "val")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("line", ["a\x1b[2J.png", "x" * 2000, "/", "a\x00.png"])
+def test_a_list_of_what_are_no_paths_is_one_line(config, folder, line):
+    (folder / "list.txt").write_text(f"images/val/c.png\n{line}\n")
+    (folder / "data.yaml").write_text(YAML.replace("images/val", "list.txt"))
+    with pytest.raises(UserError, match="list.txt, line 2: .* is no path of a picture") as caught:
+        loader.open_split(config, "val")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 1000

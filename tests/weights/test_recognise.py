@@ -155,3 +155,22 @@ def torchvisions(name: str) -> str:
     name = re.sub(r"^res(\d)\.", lambda m: f"layer{int(m[1]) - 1}.", name)
     name = re.sub(r"\.conv(\d)\.norm\.", r".bn\1.", name)
     return name.replace(".shortcut.norm.", ".downsample.1.").replace(".shortcut.", ".downsample.0.")
+
+
+@pytest.mark.parametrize("name", ["stage4.0.branches.0.0.conv1.weight", "patch_embed.proj.weight"])
+def test_a_number_in_the_place_of_a_kernel_is_no_trunk(name):
+    names = {name: (), "layers.0.blocks.0.norm1.weight": ()}
+    with pytest.raises(UserError, match="holds no pose model that is known here"):
+        recognise(Path("x.pth"), hollow(names))
+
+
+def test_an_hourglass_without_a_level_is_none():
+    names = {"basenet.pre.0.conv.weight": (4, 3, 7, 7), "headnets.1.reg_convs.0.weight": (38, 8, 1, 1)}
+    with pytest.raises(UserError, match="holds no pose model that is known here"):
+        recognise(Path("x.pth"), hollow(names))
+
+
+def test_names_of_a_file_reach_no_terminal_as_they_are():
+    with pytest.raises(UserError) as caught:
+        recognise(Path("x.pth"), hollow({"\x1b[2J\n" + "x" * 5000: (1,)}))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300

@@ -32,6 +32,7 @@ def hyper_parameters(shapes: Shapes) -> dict[str, Any] | None:
     if not {"basenet.pre.0.conv.weight", "headnets.1.reg_convs.0.weight"} <= shapes.keys():
         return None
     dims, mods, level = [], [], "basenet.kps.0"
+    inside = shapes[f"{level}.low1.0.conv1.weight"][0]
     while f"{level}.up1.0.conv1.weight" in shapes:
         dims.append(shapes[f"{level}.up1.0.conv1.weight"][0])
         mods.append(count(shapes, re.escape(f"{level}.up1") + BLOCK))
