@@ -8,11 +8,16 @@ import numpy as np
 
 from querypose_jax.errors import UserError
 from querypose_jax.onnx.elementwise import as_type
-from querypose_jax.onnx.graph import Graph, Value, constant
+from querypose_jax.onnx.graph import Converter, Graph, Value, constant
 from querypose_jax.onnx.shaping import joined, reshaped, sliced, transposed, whole_numbers
 
 STAYS_NARROW = ("broadcast_in_dim", "iota")  # constants that are not written out
-REDUCTIONS = {"reduce_sum": "ReduceSum", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin", "reduce_prod": "ReduceProd"}
+REDUCTIONS = {
+    "reduce_sum": "ReduceSum",
+    "reduce_max": "ReduceMax",
+    "reduce_min": "ReduceMin",
+    "reduce_prod": "ReduceProd",
+}
 OF_BOOLS = {"reduce_and": "ReduceMin", "reduce_or": "ReduceMax"}
 
 
@@ -105,7 +110,7 @@ def place_of_extreme(graph: Graph, equation: Any, operands: list[Value], kind: s
     return as_type(graph, found, out.dtype)
 
 
-CONVERTERS = {
+CONVERTERS: dict[str, Converter] = {
     **{name: partial(reduction, kind=kind) for name, kind in REDUCTIONS.items()},
     **{name: partial(reduction_of_bools, kind=kind) for name, kind in OF_BOOLS.items()},
     "argmax": partial(place_of_extreme, kind="ArgMax"),

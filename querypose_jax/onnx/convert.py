@@ -4,7 +4,7 @@ Calls (jit, custom derivatives, remat) are inlined. Where a program has a branch
 without name is taken. What depends on constants alone is computed here and now.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,8 @@ from jaxtyping import Array
 
 from querypose_jax.errors import UserError
 from querypose_jax.onnx import arrays, elementwise, picking, products
-from querypose_jax.onnx.graph import Graph, Value, constant, typed
+from querypose_jax.onnx.graph import Converter, Graph, Value, constant, typed
 
-Converter = Callable[[Graph, Any, list[Value]], "Value | list[Value]"]
-"""(graph, operation, its operands) -> its results."""
 CONVERTERS: dict[str, Converter] = {
     **elementwise.CONVERTERS,
     **arrays.CONVERTERS,
@@ -40,7 +38,8 @@ def _inline(graph: Graph, jaxpr: core.Jaxpr, constants: Sequence[Value], operand
     known = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *operands], strict=True))
 
     def read(atom: Any) -> Value:
-        return constant(np.asarray(atom.val, atom.aval.dtype)) if isinstance(atom, core.Literal) else known[atom]
+        is_literal = isinstance(atom, core.Literal)
+        return constant(np.asarray(atom.val, atom.aval.dtype)) if is_literal else known[atom]
 
     for equation in jaxpr.eqns:
         results = _results(graph, equation, [read(atom) for atom in equation.invars])

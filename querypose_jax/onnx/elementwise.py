@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from querypose_jax.onnx.graph import Graph, Value, constant
+from querypose_jax.onnx.graph import Converter, Graph, Value, constant
 from querypose_jax.onnx.products import take_up
 
 ONE_TO_ONE = {  # jax's operation -> ONNX's
-    "abs": "Abs", "add": "Add", "ceil": "Ceil", "cos": "Cos", "div": "Div", "erf": "Erf", "exp": "Exp", "floor": "Floor",
-    "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "log": "Log", "logistic": "Sigmoid", "lt": "Less",
-    "min": "Min", "mul": "Mul", "neg": "Neg", "pow": "Pow", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt", "sub": "Sub",
-    "tanh": "Tanh", "eq": "Equal",
+    "abs": "Abs", "add": "Add", "ceil": "Ceil", "cos": "Cos", "div": "Div", "erf": "Erf", "exp": "Exp",
+    "floor": "Floor", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "log": "Log", "logistic": "Sigmoid",
+    "lt": "Less", "min": "Min", "mul": "Mul", "neg": "Neg", "pow": "Pow", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt",
+    "sub": "Sub", "tanh": "Tanh", "eq": "Equal",
 }  # fmt: skip
 OF_BOOLS = {"and": "And", "or": "Or", "not": "Not", "xor": "Xor"}
 FOLLOWS_CONVOLUTION = ("add", "sub", "mul")
@@ -122,7 +122,7 @@ def same(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     return operands[0]
 
 
-CONVERTERS = {
+CONVERTERS: dict[str, Converter] = {
     **{name: partial(one_to_one, kind=kind) for name, kind in ONE_TO_ONE.items()},
     **{name: partial(of_bools, kind=kind) for name, kind in OF_BOOLS.items()},
     "clamp": clamp,

@@ -6,7 +6,7 @@ Needs the package onnx. Opset 18 and its IR version: what onnxruntime reads sinc
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,10 @@ class Value:
         return np.broadcast_to(self.constant, self.shape)
 
 
+Converter = Callable[["Graph", Any, list[Value]], Value | list[Value]]
+"""(graph, jax's operation, its operands) -> its results."""
+
+
 def constant(array: Any, shape: tuple[int, ...] | None = None) -> Value:
     """A constant that broadcasts to `shape`; None: as it is."""
     array = np.asarray(array)
@@ -57,12 +61,15 @@ def constant(array: Any, shape: tuple[int, ...] | None = None) -> Value:
 
 @dataclass
 class Weights:
-    """Arrays in one file, each once, whichever programs use it."""
+    """Arrays in one file, each once, whichever programs use it. A file that is there is replaced."""
 
     path: Path
     places: dict[tuple, tuple[int, int]] = field(default_factory=dict)
     """Type, shape and checksum -> offset, length."""
     end: int = 0
+
+    def __post_init__(self) -> None:
+        self.path.unlink(missing_ok=True)
 
     def place(self, array: np.ndarray) -> tuple[int, int]:
         """Where in the file the array lies; appended where it is new."""
@@ -163,7 +170,7 @@ class Graph:
             self.nodes = around
 
     def model(
-        self, inputs: Mapping[str, Value], outputs: Mapping[str, Value], metadata: Mapping[str, str]
+        self, inputs: Mapping[str, Value], outputs: Mapping[str, Value], metadata: Mapping[str, str], meaning: str
     ) -> ModelProto:
         """The finished program.
 
@@ -171,12 +178,14 @@ class Graph:
             inputs: name -> value of the same name.
             outputs: name -> value.
             metadata: texts that it carries.
+            meaning: what it does, in words.
         """
         graph = self.body([typed(value) for value in inputs.values()], list(outputs.values()), self.nodes, outputs)
-        used = {name for name in _read_names(graph)}
+        used = _read_names(graph)
         graph.initializer.extend(x for x in self._initializers if x.name in used)
         opset = helper.make_opsetid("", OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="querypose_jax")
+        model.doc_string = meaning
         helper.set_model_props(model, dict(metadata))
         return model
 

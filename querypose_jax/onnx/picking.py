@@ -1,7 +1,6 @@
 """Gathers, scatters and sorts. An array becomes a table, whose rows are what indices tell apart, and the numbers of an
 index become the number of a row: ONNX's Gather and ScatterND on tables are fast everywhere."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from jax.lax import GatherScatterMode
 
 from querypose_jax.errors import UserError
 from querypose_jax.onnx.elementwise import apply, arithmetic, as_type
-from querypose_jax.onnx.graph import Graph, Value, constant
+from querypose_jax.onnx.graph import Converter, Graph, Value, constant
 from querypose_jax.onnx.shaping import joined, reshaped, size, sliced, transposed, whole_numbers
 
 
@@ -121,11 +120,8 @@ def scatter(graph: Graph, equation: Any, operands: list[Value]) -> Value:
 def as_table(graph: Graph, x: Value, layout: Layout) -> Value:
     """[rows, *rest]"""
     ordered = transposed(graph, x, [*layout.row_axes, *layout.rest])
-    return reshaped(graph, ordered, (-1 if not ordered.shape else _rows(x, layout), *[x.shape[a] for a in layout.rest]))
-
-
-def _rows(x: Value, layout: Layout) -> int:
-    return math.prod(x.shape[axis] for axis in layout.row_axes)
+    count = size([x.shape[axis] for axis in layout.row_axes])
+    return reshaped(graph, ordered, (count, *[x.shape[axis] for axis in layout.rest]))
 
 
 def row_numbers(graph: Graph, shape: Sequence[int], layout: Layout, indices: Value, mode: Any) -> Rows:
@@ -199,4 +195,4 @@ def best(graph: Graph, x: Value, count: int, axis: int, largest: int) -> list[Va
     return graph.nodes_out("TopK", given, [(shape, x.dtype), (shape, np.int64)], axis=axis, largest=largest)
 
 
-CONVERTERS = {"gather": gather, "scatter": scatter, "sort": sort, "top_k": top_k}
+CONVERTERS: dict[str, Converter] = {"gather": gather, "scatter": scatter, "sort": sort, "top_k": top_k}

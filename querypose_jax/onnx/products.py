@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from querypose_jax.errors import UserError
-from querypose_jax.onnx.graph import Graph, Value, constant
+from querypose_jax.onnx.graph import Converter, Graph, Value, constant
 from querypose_jax.onnx.shaping import reshaped, size, transposed
 
 TO_ONNX, FROM_ONNX = (0, 3, 1, 2), (0, 2, 3, 1)
@@ -81,10 +81,11 @@ def convolution(graph: Graph, equation: Any, operands: list[Value]) -> Value:
 
 def max_pool(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     """The largest number of each window, along the two middle axes."""
-    (x,), params, (batch, height, width, channels) = operands, equation.params, equation.outvars[0].aval.shape
+    (x,), params = operands, equation.params
     window = params["window_dimensions"]
     if len(window) != 4 or window[0] != 1 or window[3] != 1 or set(params["base_dilation"]) != {1}:
         raise UserError(f"export: ONNX: jax's operation 'reduce_window_max' has no converter for windows of {window}")
+    batch, height, width, channels = equation.outvars[0].aval.shape
     y = graph.node(
         "MaxPool",
         [transposed(graph, x, TO_ONNX)],
@@ -118,4 +119,8 @@ def _pads(padding: Sequence[tuple[int, int]]) -> list[int]:
     return [int(before) for before, _ in padding] + [int(after) for _, after in padding]
 
 
-CONVERTERS = {"conv_general_dilated": convolution, "dot_general": product, "reduce_window_max": max_pool}
+CONVERTERS: dict[str, Converter] = {
+    "conv_general_dilated": convolution,
+    "dot_general": product,
+    "reduce_window_max": max_pool,
+}
