@@ -102,10 +102,14 @@ class Exported:
             place = self._place(picture)
             lay(images[b], picture, place, is_cubic=self.about["recipe"] == "affine")
             valid[b], orig[b], inverse[b] = place.size, picture.shape[:2], place.inverse
+        return self.program(count, canvas)(images, valid, orig, inverse)
+
+    def program(self, count: int, canvas: tuple[int, int]) -> Program:
+        """The program for so many pictures on canvases (height, width) itself; pictures must lie on them already."""
         name = self.about["programs"][f"{count}x{canvas[0]}x{canvas[1]}"]
         if name not in self._programs:
             self._programs[name] = self._load(self.folder / name)
-        return self._programs[name](images, valid, orig, inverse)
+        return self._programs[name]
 
     def _place(self, picture: np.ndarray) -> Place:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or picture.size == 0:
