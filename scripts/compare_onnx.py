@@ -104,7 +104,7 @@ def compared(
             f"{predictor.config.model.name}, float32, {cores()} cores, jax {jax.__version__}, "
             f"onnxruntime {onnxruntime.__version__}",
             table(head, rows),
-            f"All joints: median {middle} px, at most {most}; from the file median {whole_middle}, at most {whole_most}. "
+            f"All joints: median {middle} px, at most {most}; from the file {whole_middle}, at most {whole_most}. "
             f"onnxruntime takes {np.median(times):.2f} of our time (median over pictures). "
             f"{len(pages)} programs {size(pages):.1f} MiB, weights {size([folder / ONNX_WEIGHTS]):.1f} MiB.",
         ]
