@@ -10,7 +10,8 @@ default):
         [--track] [--smooth]
     python launch.py --weights=FILE --mode=predict --input=PICTURE|DIR|VIDEO|ADDRESS|0 --output=DIR
     python launch.py --workdir=DIR --mode=serve [--port=8000] [--host=127.0.0.1]
-    python launch.py --workdir=DIR --mode=export --output=DIR [--canvases=800x1088,1088x800] [--batch_sizes=1,8]
+    python launch.py --workdir=DIR --mode=export --output=DIR [--format=onnx] [--canvases=800x1088,1088x800]
+        [--batch_sizes=1,8]
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
@@ -77,7 +78,8 @@ def define_flags(**values: flags.FlagValues) -> None:
     flags.DEFINE_integer("port", 8000, "serve: port to listen at", lower_bound=0, upper_bound=65535, **values)
     flags.DEFINE_list("canvases", [], "export: HEIGHTxWIDTH,... in pixels; default: those of the run", **values)
     flags.DEFINE_list("batch_sizes", ["1"], "export: pictures that a program takes at once", **values)
-    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "export: where the programs run", **values)
+    flags.DEFINE_list("platforms", ["cpu", "cuda", "tpu"], "export: where programs in StableHLO run", **values)
+    flags.DEFINE_enum("format", "stablehlo", ["stablehlo", "onnx"], "export: in which form", **values)
     flags.DEFINE_string("topology", None, "plan: TPU slice, e.g. v5e:4x8", **values)
     flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0", **values)
     flags.DEFINE_integer("process_id", None, "several processes: which one this is, from 0", **values)
@@ -173,7 +175,7 @@ def predict(options: flags.FlagValues, config: ConfigDict) -> str:
 def export(options: flags.FlagValues, config: ConfigDict) -> str:
     from querypose_jax.runs.export import export
 
-    given = options.output, options.canvases, options.batch_sizes, options.platforms
+    given = options.output, options.canvases, options.batch_sizes, options.platforms, options.format
     return export(config, Path(options.workdir), options.step, options.raw, *given)
 
 

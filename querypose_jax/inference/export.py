@@ -1,4 +1,4 @@
-"""A trained model as programs (StableHLO) and weights that jax runs without this project, on any platform.
+"""A trained model as programs that run without this project, on any platform: StableHLO for jax, or ONNX.
 
 Per canvas and batch size one program: pixels in, poses in original pixels out. The weights lie beside the programs,
 once, and not in them: gigabytes would otherwise stand in every one. No CUDA kernel is called: XLA compiles all of it on
@@ -6,7 +6,8 @@ every platform, because the calls of kernels are not stable across versions of j
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ from querypose_jax.inference.predictor import Predictor
 from querypose_jax.structures import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
+FORMATS = ("stablehlo", "onnx")
 FIELDS = ("scores", "labels", "valid", "boxes", "keypoints", "keypoint_scores")
+
+Write = Callable[[int, tuple[int, int]], bytes]
+"""(pictures, canvas) -> a serialised program."""
 
 
 def export_model(
@@ -36,6 +41,7 @@ def export_model(
     batch_sizes: Sequence[int] = (1,),
     platforms: Sequence[str] = PLATFORMS,
     progress: bool = True,
+    format: str = "stablehlo",
 ) -> Path:
     """Writes programs, weights, about.json (last) and the loader `exported.py` into a folder.
 
@@ -44,33 +50,24 @@ def export_model(
         output: folder, made if needed; an earlier export in it is replaced.
         canvases: (height, width), multiples of the recipe's step; None: those on which pictures are predicted.
         batch_sizes: how many pictures a program takes at once.
-        platforms: jax's names: cpu, cuda, rocm, tpu.
+        platforms: of StableHLO, jax's names: cpu, cuda, rocm, tpu.
         progress: shows a bar.
+        format: "stablehlo", or "onnx", which computes in float32 and needs the package onnx.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: a canvas, batch size or platform that cannot be.
+        UserError: a canvas, batch size, platform or format that cannot be; for ONNX, another type of the computation,
+            an operation that has no converter, or a missing package.
     """
     data = predictor.config.data
     chosen = [tuple(canvas) for canvas in (predictor.recipe.canvases(data) if canvases is None else canvases)]
-    _check(chosen, batch_sizes, platforms, predictor.recipe.canvas_step)
+    _check(chosen, batch_sizes, platforms, predictor.recipe.canvas_step, format)
     folder = Path(output)
-    (folder / exported.ABOUT).unlink(missing_ok=True)  # what it says is not true until the end
-    weights = named_weights(predictor.model)
-    with whole_file(folder / exported.WEIGHTS) as temporary, temporary.open("wb") as file:
-        np.savez(file, **jax.device_get(weights))
-    programs = {}
-    sizes = [(count, canvas) for canvas in chosen for count in batch_sizes]
-    for count, (height, width) in tqdm(sizes, desc="export", unit="program", disable=not progress):
-        key = f"{count}x{height}x{width}"
-        programs[key] = f"program_{key}.stablehlo"
-        with whole_file(folder / programs[key]) as temporary:
-            temporary.write_bytes(export_program(predictor, weights, count, (height, width), platforms))
-    shutil.copyfile(exported.__file__, folder / Path(exported.__file__).name)
     about = dict(
         format=exported.FORMAT,
+        kind=format,
         jax_version=jax.__version__,
         model=predictor.config.model.name,
         dtype=predictor.config.model.dtype,
@@ -84,13 +81,53 @@ def export_model(
         multiple=data.eval_multiple,
         canvases=chosen,
         batch_sizes=sorted(batch_sizes),
-        platforms=list(platforms),
-        programs=programs,
+        platforms=list(platforms) if format == "stablehlo" else [],
         threshold=predictor.threshold._asdict(),
         origin=predictor.origin,
     )
-    write_json(folder / exported.ABOUT, about, indent=2)
+    write = (
+        onnx_writer(predictor, folder, about) if format == "onnx" else stablehlo_writer(predictor, folder, platforms)
+    )
+    programs = {}
+    sizes = [(count, canvas) for canvas in chosen for count in batch_sizes]
+    for count, (height, width) in tqdm(sizes, desc="export", unit="program", disable=not progress):
+        key = f"{count}x{height}x{width}"
+        programs[key] = f"program_{key}.{format}"
+        with whole_file(folder / programs[key]) as temporary:
+            temporary.write_bytes(write(count, (height, width)))
+    shutil.copyfile(exported.__file__, folder / Path(exported.__file__).name)
+    write_json(folder / exported.ABOUT, about | {"programs": programs}, indent=2)
     return folder
+
+
+def onnx_writer(predictor: Predictor, folder: Path, about: dict[str, Any]) -> Write:
+    """What makes ONNX programs, which carry what is `about` them; says in a line what cannot be."""
+    try:
+        import onnx  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError("export: ONNX needs the package onnx; pip install 'querypose_jax[onnx]'") from None
+    if (dtype := predictor.config.model.dtype) != "float32":
+        raise UserError(
+            f"export: ONNX programs compute in float32, this model in {dtype}; load it with dtype='float32'"
+        )
+    from querypose_jax.inference.export_onnx import OnnxWriter
+
+    forget(folder)
+    return OnnxWriter(predictor, folder, about)
+
+
+def stablehlo_writer(predictor: Predictor, folder: Path, platforms: Sequence[str]) -> Write:
+    """Writes the weights; returns what makes StableHLO programs."""
+    forget(folder)
+    weights = named_weights(predictor.model)
+    with whole_file(folder / exported.WEIGHTS) as temporary, temporary.open("wb") as file:
+        np.savez(file, **jax.device_get(weights))
+    return partial(export_program, predictor, weights, platforms=platforms)
+
+
+def forget(folder: Path) -> None:
+    """Removes what says that a folder holds a whole export: it is not true until the end of the next one."""
+    (folder / exported.ABOUT).unlink(missing_ok=True)
 
 
 def export_program(
@@ -143,7 +180,7 @@ def _name(path: tuple) -> str:
 
 
 def _check(
-    canvases: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], platforms: Sequence[str], step: int
+    canvases: Sequence[tuple[int, ...]], batch_sizes: Sequence[int], platforms: Sequence[str], step: int, format: str
 ) -> None:
     for canvas in canvases:
         if len(canvas) != 2 or any(side <= 0 or side % step for side in canvas):
@@ -153,3 +190,5 @@ def _check(
     known = (*PLATFORMS, "rocm")
     if unknown := [platform for platform in platforms if platform not in known]:
         raise UserError(f"export: platform {unknown[0]!r} is unknown; known: {', '.join(known)}")
+    if format not in FORMATS:
+        raise UserError(f"export: format {format!r} is unknown; known: {', '.join(FORMATS)}")

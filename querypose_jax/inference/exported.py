@@ -1,4 +1,4 @@
-"""Runs an exported model: needs jax and numpy, nothing else of this project, no flax.
+"""Runs an exported model: needs numpy, and jax (StableHLO) or onnxruntime (ONNX), nothing else of this project.
 
     model = Exported("exported")
     people = model(pixels)  # uint8 [height, width, 3], RGB
@@ -8,15 +8,14 @@ Pictures come as pixels; with Pillow: numpy.asarray(PIL.Image.open("photo.jpg").
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.export
 import numpy as np
 
-ABOUT, WEIGHTS = "about.json", "weights.npz"
+ABOUT, WEIGHTS, ONNX_WEIGHTS = "about.json", "weights.npz", "weights.bin"
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")  # of onnxruntime, those that are there
 FORMAT = 2  # of the folder; changes when an older loader could not read it
 BITS = 22  # fixed point of the resizing weights, as in Pillow
 CUBIC_A = -0.75  # of the kernel with which the recipe "affine" resizes, as in OpenCV
@@ -36,14 +35,18 @@ class Place(NamedTuple):
     """float32 [2, 3]: network pixels [x, y, 1] to those of the picture."""
 
 
+Program = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, np.ndarray]]
+"""(image, valid_size, orig_size, inv_affine) -> poses of a batch by name."""
+
+
 class Exported:
     """The programs and weights of one folder."""
 
     def __init__(self, folder: str | Path):
-        """Loads the weights onto the default device; programs are compiled when first used.
+        """Loads the weights onto jax's default device; programs are compiled, or loaded by onnxruntime, at first use.
 
         Raises:
-            ValueError: the folder is no export, or of a newer format.
+            ValueError: the folder is no export, or of a newer format, or what runs it is not installed.
         """
         self.folder = Path(folder)
         if not (self.folder / ABOUT).is_file():
@@ -51,9 +54,8 @@ class Exported:
         self.about: dict[str, Any] = json.loads((self.folder / ABOUT).read_text())
         if self.about["format"] != FORMAT:
             raise ValueError(f"{folder}: is of format {self.about['format']}, this loader reads {FORMAT}")
-        with np.load(self.folder / WEIGHTS, allow_pickle=False) as file:
-            self.weights = {name: jax.device_put(file[name]) for name in file.files}
-        self._programs: dict[str, Any] = {}
+        self._load = {"stablehlo": stablehlo, "onnx": onnx}[self.about.get("kind", "stablehlo")](self.folder)
+        self._programs: dict[str, Program] = {}
 
     def __call__(self, picture: np.ndarray, threshold: float | None = None) -> dict[str, np.ndarray]:
         """The people on one picture, best first; original pixels, continuous (0.5 is a pixel's centre).
@@ -100,13 +102,13 @@ class Exported:
             place = self._place(picture)
             lay(images[b], picture, place, is_cubic=self.about["recipe"] == "affine")
             valid[b], orig[b], inverse[b] = place.size, picture.shape[:2], place.inverse
-        return jax.device_get(self._program(count, canvas)(self.weights, images, valid, orig, inverse))
+        return self.program(count, canvas)(images, valid, orig, inverse)
 
-    def _program(self, count: int, canvas: tuple[int, int]) -> Any:
+    def program(self, count: int, canvas: tuple[int, int]) -> Program:
+        """The program for so many pictures on canvases (height, width) itself; pictures must lie on them already."""
         name = self.about["programs"][f"{count}x{canvas[0]}x{canvas[1]}"]
         if name not in self._programs:
-            exported = jax.export.deserialize(bytearray((self.folder / name).read_bytes()))
-            self._programs[name] = jax.jit(exported.call)
+            self._programs[name] = self._load(self.folder / name)
         return self._programs[name]
 
     def _place(self, picture: np.ndarray) -> Place:
@@ -126,6 +128,44 @@ class Exported:
             shown = ", ".join(f"{h}x{w}" for h, w in self.about["canvases"])
             raise ValueError(f"a picture of {height}x{width} network pixels fits on no exported canvas ({shown})")
         return min(holding)[1:]
+
+
+def stablehlo(folder: Path) -> Callable[[Path], Program]:
+    """Loads the weights of a folder; returns what makes its programs callable."""
+    try:
+        import jax
+        import jax.export
+    except ModuleNotFoundError:
+        raise ValueError(f"{folder}: holds StableHLO, which jax runs; pip install jax") from None
+    with np.load(folder / WEIGHTS, allow_pickle=False) as file:
+        weights = {name: jax.device_put(file[name]) for name in file.files}
+
+    def load(path: Path) -> Program:
+        call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+        return lambda *given: jax.device_get(call(weights, *given))
+
+    return load
+
+
+def onnx(folder: Path) -> Callable[[Path], Program]:
+    """What makes the programs of a folder callable; each session loads the weights that it uses."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise ValueError(f"{folder}: holds ONNX, which onnxruntime runs; pip install onnxruntime") from None
+    providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+
+    def load(path: Path) -> Program:
+        session = onnxruntime.InferenceSession(str(path), providers=providers)
+        names = [x.name for x in session.get_outputs()]
+
+        def run(*given: np.ndarray) -> dict[str, np.ndarray]:
+            named = {x.name: array for x, array in zip(session.get_inputs(), given, strict=True)}
+            return dict(zip(names, session.run(None, named), strict=True))
+
+        return run
+
+    return load
 
 
 def network_size(height: int, width: int, short: int, longest: float) -> tuple[int, int]:

@@ -20,6 +20,7 @@ def export(
     canvases: Sequence[str],
     batch_sizes: Sequence[str],
     platforms: Sequence[str],
+    format: str,
 ) -> str:
     """Writes programs, weights and their loader; returns where they are in a line.
 
@@ -30,7 +31,7 @@ def export(
         output: a folder.
         canvases: HEIGHTxWIDTH each; none: those of the run.
         batch_sizes: numbers.
-        platforms: as `export_model`.
+        platforms, format: as `export_model`; what is exported to ONNX computes in float32.
 
     Raises:
         UserError: a canvas or batch size that is none, or no such checkpoint.
@@ -41,6 +42,7 @@ def export(
     except ValueError as error:
         raise UserError(f"command line: canvases are HEIGHTxWIDTH, batch sizes numbers ({error})") from None
     config.update_from_flattened_dict(family_of(config).exported)
-    predictor = Predictor.from_checkpoint(workdir, step, config, raw=raw)
-    folder = export_model(predictor, output, sizes or None, counts, platforms)
+    dtype = "float32" if format == "onnx" else None
+    predictor = Predictor.from_checkpoint(workdir, step, config, dtype, raw)
+    folder = export_model(predictor, output, sizes or None, counts, platforms, format=format)
     return f"programs, weights and the loader exported.py are in {folder}"
