@@ -43,6 +43,8 @@ RUN_BY = {
     "python launch.py --mode=eval --workdir=runs/coco_r50": "needs COCO",
     "python launch.py --mode=export --workdir=runs/demo --output=exported":
         "tests/test_docs.py::test_the_notebook_runs_as_a_script_in_an_empty_folder",
+    "python launch.py --mode=export --workdir=runs/demo --output=exported --format=onnx":
+        "tests/inference/test_export_onnx.py::test_the_command_exports_a_run_in_float32",
     "python -m querypose_jax.weights --input=querypose_hrnet32.pth --output=weights/w32":
         "tests/weights/test_importing.py::test_a_whole_checkpoint_becomes_a_whole_model",
     "python -m querypose_jax.weights --to=official --input=runs/coco_r50 --output=coco_r50.safetensors":

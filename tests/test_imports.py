@@ -22,7 +22,7 @@ CONTRACTS = {"querypose_jax"} | {
 # Left to right: a room may import those before its own, and itself. Rooms of one place do not know each other.
 ROOMS = (
     {"recipes"}, {"geometry"}, {"layers"}, {"backbones"}, {"models"}, {"configuration"}, {"devices"}, {"checkpoints"},
-    {"training", "planning", "weights"}, {"inference"}, {"evaluation"}, {"bench"}, {"runs"},
+    {"training", "planning", "weights", "onnx"}, {"inference"}, {"evaluation"}, {"bench"}, {"runs"},
 )  # fmt: skip
 PLACE = {room: place for place, rooms in enumerate(ROOMS) for room in rooms}
 KNOW_INPUT_PIPELINE = {"bench", "runs"}

@@ -11,12 +11,12 @@ from querypose_jax.onnx.graph import Converter, Graph, Value, constant
 from querypose_jax.onnx.products import take_up
 
 ONE_TO_ONE = {  # jax's operation -> ONNX's
-    "abs": "Abs", "add": "Add", "ceil": "Ceil", "cos": "Cos", "div": "Div", "erf": "Erf", "exp": "Exp",
+    "abs": "Abs", "add": "Add", "cos": "Cos", "div": "Div", "exp": "Exp",
     "floor": "Floor", "ge": "GreaterOrEqual", "gt": "Greater", "le": "LessOrEqual", "log": "Log", "logistic": "Sigmoid",
     "lt": "Less", "min": "Min", "mul": "Mul", "neg": "Neg", "pow": "Pow", "sign": "Sign", "sin": "Sin", "sqrt": "Sqrt",
-    "sub": "Sub", "tanh": "Tanh", "eq": "Equal",
+    "sub": "Sub", "eq": "Equal",
 }  # fmt: skip
-OF_BOOLS = {"and": "And", "or": "Or", "not": "Not", "xor": "Xor"}
+OF_BOOLS = {"and": "And", "or": "Or", "not": "Not"}
 FOLLOWS_CONVOLUTION = ("add", "sub", "mul")
 
 
@@ -69,11 +69,6 @@ def square(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     return apply(graph, "Mul", operands * 2, operands[0].shape, operands[0].dtype)
 
 
-def integer_power(graph: Graph, equation: Any, operands: list[Value]) -> Value:
-    power = constant(np.asarray(equation.params["y"], operands[0].dtype))
-    return apply(graph, "Pow", [*operands, power], operands[0].shape, operands[0].dtype)
-
-
 def rsqrt(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     (x,) = operands
     return apply(graph, "Reciprocal", [apply(graph, "Sqrt", [x], x.shape, x.dtype)], x.shape, x.dtype)
@@ -89,12 +84,6 @@ def erfc(graph: Graph, equation: Any, operands: list[Value]) -> Value:
 def remainder(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     """With the sign of the dividend, as in C."""
     return apply(graph, "Mod", operands, equation.outvars[0].aval.shape, operands[0].dtype, fmod=1)
-
-
-def clamp(graph: Graph, equation: Any, operands: list[Value]) -> Value:
-    low, x, high = operands
-    above = apply(graph, "Max", [low, x], x.shape, x.dtype)
-    return apply(graph, "Min", [above, high], x.shape, x.dtype)
 
 
 def select(graph: Graph, equation: Any, operands: list[Value]) -> Value:
@@ -125,11 +114,9 @@ def same(graph: Graph, equation: Any, operands: list[Value]) -> Value:
 CONVERTERS: dict[str, Converter] = {
     **{name: partial(one_to_one, kind=kind) for name, kind in ONE_TO_ONE.items()},
     **{name: partial(of_bools, kind=kind) for name, kind in OF_BOOLS.items()},
-    "clamp": clamp,
     "convert_element_type": cast,
     "copy": same,
     "erfc": erfc,
-    "integer_pow": integer_power,
     "max": maximum,
     "ne": unequal,
     "rem": remainder,

@@ -1,6 +1,7 @@
 """An export to ONNX gives the poses of the model, in a process without jax; what cannot be exported is a line."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,21 +10,25 @@ import numpy as np
 import pytest
 from flax import nnx
 from ml_collections import ConfigDict
+from PIL import Image
 
 from configs import synthetic_tiny as querypose_tiny
 from configs.edpose import synthetic_tiny as edpose_tiny
 from querypose_jax.bench.inference import without_zero_kernels
+from querypose_jax.checkpoints.checkpoint import save_model
 from querypose_jax.errors import UserError
 from querypose_jax.inference.export import export_model
 from querypose_jax.inference.exported import Exported
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.models.base import PoseModel
 from querypose_jax.models.registry import build_model
+from querypose_jax.runs.export import export
 from querypose_jax.skeletons import COCO
 from tests.models.grouppose.small_model import small_config as grouppose_small
 from tests.models.test_simplepose import loud_model
 from tests.models.test_simplepose import small_config as simplepose_small
 
+ROOT = Path(__file__).parents[2]
 BLOCKED = ("jax", "flax", "orbax", "tensorflow", "ml_collections", "PIL", "onnx", "querypose_jax", "kernels")
 
 
@@ -114,6 +119,34 @@ def test_a_program_says_what_it_is_and_the_loader_keeps_to_its_threshold(picture
     everybody, kept = exported(pictures[0], threshold=0), exported(pictures[0])
     assert 0 < len(kept["scores"]) < len(everybody["scores"])
     assert (kept["scores"] >= 0.4).all()
+
+
+def test_the_page_runs_a_program_without_the_loader(pictures, tmp_path, needs_onnx, monkeypatch, capsys):
+    """The example of docs/export.md finds what the loader finds."""
+    predictor = a_predictor(grouppose_small())
+    predictor.threshold = predictor.threshold._replace(score=0.0)
+    folder = export_model(predictor, tmp_path / "exported", [(64, 96)], progress=False, format="onnx")
+    Image.fromarray(pictures[0]).save(tmp_path / "photo.jpg", quality=95)
+    with Image.open(tmp_path / "photo.jpg") as photo:
+        expected = Exported(folder)(np.asarray(photo))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)[1], names)
+    found = {name: x[names["kept"]] for name, x in names["people"].items()}
+    order = np.argsort(-found["scores"], kind="stable")
+    assert len(order) == len(expected["scores"]) > 0
+    np.testing.assert_allclose(found["keypoints"][order], expected["keypoints"], atol=1e-2)
+    assert "nose" in capsys.readouterr().out
+
+
+def test_the_command_exports_a_run_in_float32(tmp_path, needs_onnx):
+    """Whatever a run computes in: ONNX programs are float32, and say so."""
+    predictor = simplepose()
+    predictor.config.model.dtype = "bfloat16"
+    save_model(tmp_path / "run", predictor.config, nnx.state(predictor.model))
+    export(predictor.config, tmp_path / "run", None, False, str(tmp_path / "out"), ["64x96"], ["1"], ["cpu"], "onnx")
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert (about["kind"], about["dtype"], list(about["programs"])) == ("onnx", "float32", ["1x64x96"])
 
 
 def test_an_export_replaces_one_of_the_other_format(pictures, tmp_path, needs_onnx):

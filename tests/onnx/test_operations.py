@@ -50,10 +50,10 @@ def check(function, *arrays, folder):
 
 
 OF_REALS = dict(
-    abs=jnp.abs, ceil=jnp.ceil, cos=jnp.cos, erf=lax.erf, erfc=lax.erfc, exp=jnp.exp, floor=jnp.floor,
-    logistic=jax.nn.sigmoid, neg=jnp.negative, sign=jnp.sign, sin=jnp.sin, square=jnp.square, tanh=jnp.tanh,
+    abs=jnp.abs, cos=jnp.cos, erfc=lax.erfc, exp=jnp.exp, floor=jnp.floor,
+    logistic=jax.nn.sigmoid, neg=jnp.negative, sign=jnp.sign, sin=jnp.sin, square=jnp.square,
     log=lambda x: jnp.log(x * x + 1), sqrt=lambda x: jnp.sqrt(x * x), rsqrt=lambda x: lax.rsqrt(x * x + 0.1),
-    integer_pow=lambda x: x**3, pow=lambda x: jnp.power(x * x, 0.3), clamp=lambda x: jnp.clip(x, -0.5, x + 1),
+    pow=lambda x: jnp.power(x * x, 0.3),
     relu=jax.nn.relu, maximum=lambda x: jnp.maximum(x, 0.25), reduce_prod=lambda x: x.prod(1),
     subtracted_from=lambda x: 1 - x, stop=lax.stop_gradient, to_whole=lambda x: x.astype(jnp.int32),
     transpose=lambda x: x.transpose(2, 0, 1), reverse=lambda x: x[:, ::-1], cut=lambda x: x[1:, ::2, -2:],
@@ -72,7 +72,7 @@ def test_real_numbers(function, tmp_path):
 
 
 OF_NUMBERS = dict(
-    compare=lambda x: (x < 1) | (x >= 5) ^ (x > 7) & (x <= 8), unequal=lambda x: x != 3, equal=lambda x: x == 3,
+    compare=lambda x: (x < 1) | (x >= 5) & (x <= 8) & (x > 6), unequal=lambda x: x != 3, equal=lambda x: x == 3,
     remainder=lambda x: lax.rem(x, jnp.int32(4)), modulo=lambda x: x % 4, divide=lambda x: lax.div(x, jnp.int32(4)),
     floor_divide=lambda x: x // 4, bits=lambda x: x & 5, to_real=lambda x: x / 2, minimum=lambda x: jnp.minimum(x, 2),
     sum=lambda x: x.sum((0, 2)), largest=lambda x: x.max(0), smallest=lambda x: x.min(0), to_bool=lambda x: x != 0,
