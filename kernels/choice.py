@@ -1,6 +1,6 @@
-"""When `path="auto"` takes a CUDA kernel, and how calls of kernels are split over devices."""
+"""When `path="auto"` takes a kernel of a platform, and how calls of kernels are split over devices."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -9,7 +9,10 @@ import jax
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, PyTree
 
+PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}  # of kernels, by the backend of a process
+
 _is_portable = ContextVar("_is_portable", default=False)
+_target: ContextVar[str | None] = ContextVar("_target", default=None)
 
 
 @contextmanager
@@ -22,21 +25,35 @@ def portable_programs() -> Iterator[None]:
         _is_portable.reset(token)
 
 
-def takes_kernels() -> bool:
-    """True in a process with a GPU, outside of `portable_programs`: elsewhere kernels would be traced for nothing."""
-    return not _is_portable.get() and jax.default_backend() == "gpu"
+@contextmanager
+def programs_for(platform: str) -> Iterator[None]:
+    """What is traced inside is compiled for "cuda" or "tpu", whatever this process has: for compiling ahead of time."""
+    token = _target.set(platform)
+    try:
+        yield
+    finally:
+        _target.reset(token)
 
 
-def on_every_device(function: Callable[..., Any], *arrays: PyTree[Array]) -> Any:
+def kernel_platform() -> str | None:
+    """ "cuda" in a process with a GPU, "tpu" in one with TPUs or in `programs_for("tpu")`; None elsewhere, where kernels
+    would be traced for nothing, and in `portable_programs`."""
+    return None if _is_portable.get() else _target.get() or PLATFORMS.get(jax.default_backend())
+
+
+def on_every_device(function: Callable[..., Any], *arrays: PyTree[Array], kernels: Sequence[str] = ("cuda",)) -> Any:
     """Calls a function of pictures, the leading axis of all arrays and results, on those that each device holds.
 
     XLA splits its own operations over devices by itself, but would gather the arguments of a kernel's call on all of
     them. Without kernels, on one device, or where pictures do not split evenly, it is a plain call.
+
+    Args:
+        kernels: the platforms where the function calls one.
     """
     mesh = jax.sharding.get_abstract_mesh()
     pictures = {array.shape[0] for array in jax.tree.leaves(arrays)}
     is_split = not mesh.empty and mesh.size > 1 and AxisType.Manual not in mesh.axis_types
-    if not (takes_kernels() and is_split) or any(count % mesh.size for count in pictures):
+    if not (kernel_platform() in kernels and is_split) or any(count % mesh.size for count in pictures):
         return function(*arrays)
     by_picture = PartitionSpec(mesh.axis_names)
     return jax.shard_map(function, mesh=mesh, in_specs=by_picture, out_specs=by_picture, check_vma=False)(*arrays)

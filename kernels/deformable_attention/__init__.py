@@ -6,7 +6,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float
 
-from kernels.choice import on_every_device, takes_kernels
+from kernels.choice import kernel_platform, on_every_device
 from kernels.deformable_attention.gather import deformable_attention_gather
 
 # Queries whose samples are in memory at once: what caches hold on CPUs, what fills the device elsewhere.
@@ -32,9 +32,9 @@ def deformable_attention(
             bottom right one, so cell (i, j) has its centre at ((j + 0.5) / width, (i + 0.5) / height). Any finite
             number is fine: cells off the map count as zero.
         weights: of the samples, at least float32; whatever they sum up to.
-        path: "auto" takes the CUDA kernel in a process with a GPU, gathers elsewhere and in portable programs
-            (`kernels.choice`), "gather" is the same program everywhere, "triton" is the kernel wherever a program is
-            compiled for CUDA. Every path computes the same numbers.
+        path: "auto" takes the kernel of the platform in a process with a GPU or TPUs, gathers elsewhere and in portable
+            programs (`kernels.choice`), "gather" is the same program everywhere, "triton" and "tpu" are the kernels
+            wherever a program is compiled for CUDA or for TPUs. Every path computes the same numbers.
 
     Returns:
         The sums, head after head, in the type of the values, accumulated in at least float32. The derivative of a
@@ -42,9 +42,11 @@ def deformable_attention(
     """
     shapes = tuple((height, width) for height, width in shapes)
     gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
-    auto = kernel_on_cuda if takes_kernels() else by_platform
-    choose: dict[str, Callable[..., Array]] = {"auto": auto, "gather": gather, "triton": kernel_on_cuda}
-    return on_every_device(partial(choose[path], shapes=shapes), values, locations, weights)
+    kernels: dict[str, Callable[..., Array]] = {"cuda": kernel_on_cuda, "tpu": kernel_on_tpu}
+    auto = kernels.get(kernel_platform(), by_platform)
+    choose = {"auto": auto, "gather": gather, "triton": kernel_on_cuda, "tpu": kernel_on_tpu}
+    attend = partial(choose[path], shapes=shapes)
+    return on_every_device(attend, values, locations, weights, kernels=tuple(kernels))
 
 
 def by_platform(values, locations, weights, shapes) -> Array:
@@ -62,3 +64,12 @@ def kernel_on_cuda(values, locations, weights, shapes) -> Array:
 
     kernel, elsewhere = (partial(path, shapes=shapes) for path in (deformable_attention_triton, by_platform))
     return jax.lax.platform_dependent(values, locations, weights, cuda=kernel, default=elsewhere)
+
+
+def kernel_on_tpu(values, locations, weights, shapes) -> Array:
+    """The TPU kernel, where a program is compiled for TPUs and a head's values fit on the chip."""
+    from kernels.deformable_attention.tpu import deformable_attention_tpu, fits  # imported when asked for, as above
+
+    elsewhere = partial(by_platform, shapes=shapes)
+    kernel = partial(deformable_attention_tpu, shapes=shapes) if fits(values, shapes) else elsewhere
+    return jax.lax.platform_dependent(values, locations, weights, tpu=kernel, default=elsewhere)

@@ -6,7 +6,7 @@ from functools import partial
 import jax
 from jaxtyping import Array, Float, Int
 
-from kernels.choice import takes_kernels
+from kernels.choice import kernel_platform
 from kernels.roi_align.dense import roi_align_dense
 from kernels.roi_align.gather import roi_align_gather
 
@@ -38,7 +38,7 @@ def roi_align(
     Returns:
         The pooled features in the dtype of the pyramid, accumulated in at least float32.
     """
-    auto = kernel_on_cuda if takes_kernels() else by_platform
+    auto = kernel_on_cuda if kernel_platform() == "cuda" else by_platform
     choose = {"auto": auto, "gather": roi_align_gather, "dense": roi_align_dense, "triton": kernel_on_cuda}
     return choose[path](pyramid, boxes, picture, strides, cells)
 
