@@ -9,7 +9,7 @@ import jax
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import Array, PyTree
 
-PLATFORMS = {"gpu": "cuda", "tpu": "tpu"}  # of kernels, by the backend of a process
+SMALL_TPUS = ("TPU v2", "TPU v3", "TPU v4")  # 16 MiB of vector memory, where kernels want 64: they do without
 
 _is_portable = ContextVar("_is_portable", default=False)
 _target: ContextVar[str | None] = ContextVar("_target", default=None)
@@ -26,9 +26,9 @@ def portable_programs() -> Iterator[None]:
 
 
 @contextmanager
-def programs_for(platform: str) -> Iterator[None]:
-    """What is traced inside is compiled for "cuda" or "tpu", whatever this process has: for compiling ahead of time."""
-    token = _target.set(platform)
+def programs_for(kind: str) -> Iterator[None]:
+    """What is traced inside is compiled for a kind of TPU, by its `device_kind`, whatever this process has."""
+    token = _target.set(kind)
     try:
         yield
     finally:
@@ -36,9 +36,16 @@ def programs_for(platform: str) -> Iterator[None]:
 
 
 def kernel_platform() -> str | None:
-    """ "cuda" in a process with a GPU, "tpu" in one with TPUs or in `programs_for("tpu")`; None elsewhere, where kernels
-    would be traced for nothing, and in `portable_programs`."""
-    return None if _is_portable.get() else _target.get() or PLATFORMS.get(jax.default_backend())
+    """Whose kernels programs take: "cuda" in a process with a GPU, "tpu" where they are for TPUs.
+
+    None elsewhere, where kernels would be traced for nothing, and in `portable_programs`.
+    """
+    target = _target.get()
+    if _is_portable.get() or (target is None and jax.default_backend() not in ("gpu", "tpu")):
+        return None
+    if target is None and jax.default_backend() == "gpu":
+        return "cuda"
+    return None if (target or jax.devices()[0].device_kind).startswith(SMALL_TPUS) else "tpu"
 
 
 def on_every_device(function: Callable[..., Any], *arrays: PyTree[Array], kernels: Sequence[str] = ("cuda",)) -> Any:

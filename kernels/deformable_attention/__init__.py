@@ -43,8 +43,13 @@ def deformable_attention(
     shapes = tuple((height, width) for height, width in shapes)
     gather = partial(deformable_attention_gather, at_a_time=AT_A_TIME_CPU)
     kernels: dict[str, Callable[..., Array]] = {"cuda": kernel_on_cuda, "tpu": kernel_on_tpu}
-    auto = kernels.get(kernel_platform(), by_platform)
-    choose = {"auto": auto, "gather": gather, "triton": kernel_on_cuda, "tpu": kernel_on_tpu}
+    auto = kernels.get(kernel_platform() or "", by_platform)
+    choose: dict[str, Callable[..., Array]] = {
+        "auto": auto,
+        "gather": gather,
+        "triton": kernel_on_cuda,
+        "tpu": kernel_on_tpu,
+    }
     attend = partial(choose[path], shapes=shapes)
     return on_every_device(attend, values, locations, weights, kernels=tuple(kernels))
 
@@ -71,5 +76,7 @@ def kernel_on_tpu(values, locations, weights, shapes) -> Array:
     from kernels.deformable_attention.tpu import deformable_attention_tpu, fits  # imported when asked for, as above
 
     elsewhere = partial(by_platform, shapes=shapes)
-    kernel = partial(deformable_attention_tpu, shapes=shapes) if fits(values, shapes) else elsewhere
+    kernel = (
+        partial(deformable_attention_tpu, shapes=shapes) if fits(values.shape[-1], values.dtype, shapes) else elsewhere
+    )
     return jax.lax.platform_dependent(values, locations, weights, tpu=kernel, default=elsewhere)

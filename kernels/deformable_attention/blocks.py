@@ -53,7 +53,7 @@ class Layout(NamedTuple):
 
 
 def to_blocks(
-    x: Float[Array, "B tokens *rest"], layout: Layout, fill: float = 0
+    x: Float[Array, "B tokens *rest"], layout: Layout, fill: float | int = 0
 ) -> Float[Array, "B blocks cells *rest"]:
     """Cells of each map block by block, row by row in a block; `fill` beyond the border."""
     ends = np.cumsum([height * width for height, width in layout.shapes])
@@ -97,7 +97,7 @@ def query_order(locations: Float[Array, "B Q heads levels points 2"], layout: La
 
 
 def to_tiles(
-    x: Float[Array, "B Q *rest"], order: Int[Array, "B Q"] | None, layout: Layout, fill: float = 0
+    x: Float[Array, "B Q *rest"], order: Int[Array, "B Q"] | None, layout: Layout, fill: float | int = 0
 ) -> Float[Array, "B tiles tile *rest"]:
     """Queries in tiles, as many as fill whole programs."""
     if order is None and layout.tile == layout.cells:

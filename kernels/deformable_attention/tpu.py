@@ -15,7 +15,8 @@ every run. Gradients of places and attention are products of gradients with valu
 slopes. Places, weights and sums are at least float32: bfloat16 values meet weights in three parts of 8 bits each.
 """
 
-from functools import partial
+from collections.abc import Sequence
+from functools import partial, reduce
 from typing import NamedTuple
 
 import jax
@@ -38,7 +39,7 @@ from kernels.deformable_attention.gather import Shapes
 
 SUBLANES = 8  # rows of a vector register
 ROOM = 2**24  # bytes on the chip beside values and their gradients
-CHIP = 2**26  # bytes: vector memory that chips have from v5e on, v6e and v5p more
+CHIP = 2**26  # bytes of vector memory that v5p and TPU7 have; v5e and v6e have twice as many
 
 
 class Sample(NamedTuple):
@@ -104,12 +105,12 @@ def attend_backward(layout: Layout, saved, cotangent: Float[Array, "B Q heads di
     operands = make_operands(values, locations, weights, order, layout)
     douts = queries_last(cotangent.astype(values.dtype), order, layout)
     kernel = partial(pull_back_kernel, layout=layout, points=weights.shape[-1])
-    results, dblocks = (
+    in_tiles, in_blocks = (
         [jax.ShapeDtypeStruct(x.shape, weights.dtype) for x in group]
         for group in ((operands.places, operands.shares), (operands.blocks,))
     )
     dplaces, dshares, dblocks = call(
-        kernel, "deformable_attention_backward", layout, operands, [douts], results, dblocks
+        kernel, "deformable_attention_backward", layout, operands, [douts], in_tiles, in_blocks
     )
     dvalues = from_blocks(cells_first(dblocks.astype(values.dtype)), layout).reshape(values.shape)
     dlocations = queries_first(dplaces, order, locations.shape, layout) * cells_of(layout, weights.dtype)
@@ -167,7 +168,7 @@ def queries_first(x: Float[Array, "B tiles heads _ tile"], order, shape: tuple[i
 
 def call(
     kernel, name: str, layout: Layout, operands: Operands, douts: list[Array], results: list, dblocks: list
-) -> list[Array]:
+) -> Sequence[Array]:
     """Runs a kernel for all pictures, heads and groups of tiles, in this order.
 
     Args:
@@ -207,9 +208,9 @@ def resident_bytes(layout: Layout, dim: int, dtype: jnp.dtype) -> int:
     return 2 * layout.blocks * dim * layout.cells * (dtype.itemsize + wide.itemsize)
 
 
-def fits(values: Float[Array, "B tokens heads dim"], shapes: Shapes) -> bool:
+def fits(dim: int, dtype: jnp.dtype, shapes: Shapes) -> bool:
     """Whether one head's values and their gradients have room on a chip."""
-    return resident_bytes(Layout(tuple(shapes)), values.shape[-1], values.dtype) + ROOM <= CHIP
+    return resident_bytes(Layout(tuple(shapes)), dim, dtype) + ROOM <= CHIP
 
 
 def attend_kernel(reach, blocks, places, shares, out, *, layout: Layout, points: int) -> None:
@@ -312,8 +313,9 @@ def slopes(place: Float[Array, "1 tile"], cells: Int[Array, "cells tile"]) -> Fl
 
 def block_weights(samples: list[Sample], rows, columns) -> Float[Array, "cells tile"]:
     """Weight of each cell of a block for each query of a tile."""
-    total = 0
-    for x, y, weight in samples:
+    x, y, weight = samples[0]
+    total = (weight * tents(y, rows))[:, None] * tents(x, columns)[None]
+    for x, y, weight in samples[1:]:
         total += (weight * tents(y, rows))[:, None] * tents(x, columns)[None]
     return total.reshape(-1, total.shape[-1])
 
@@ -341,7 +343,7 @@ def product(narrow: Float[Array, "_ _"], wide: Float[Array, "_ _"], axis: int, o
         preferred_element_type=jnp.promote_types(wide.dtype, jnp.float32),
     )
     if narrow.dtype == jnp.bfloat16:
-        return sum(multiply(narrow, part) for part in bfloat16_parts(wide))
+        return reduce(jnp.add, (multiply(narrow, part) for part in bfloat16_parts(wide)))
     return multiply(narrow, wide, precision="highest")
 
 

@@ -144,7 +144,7 @@ def compile_train(config: ConfigDict, mesh: Mesh, rule: str, pictures: int, make
     budget = PeopleBudget(mesh.size, people) if config.data.people_ladder else None
     has_masks = get_recipe(config.data.recipe).loss_mask is not None
     batch = abstract_batch(config, mesh, pictures, training_canvas(config), budget, has_masks)
-    with jax.set_mesh(mesh), programs_for("tpu"):
+    with jax.set_mesh(mesh), programs_for(mesh.devices.flat[0].device_kind):
         step = makers.step(config, graphdef, mesh, rule)
         return step.lower(placed(state, shardings(state, rule, mesh)), batch).compile()
 
@@ -155,7 +155,7 @@ def compile_eval(config: ConfigDict, mesh: Mesh, makers: Makers) -> jax.stages.C
     everywhere = jax.tree.map(lambda _: sharding.replicated(mesh), state)
     canvas = largest_canvas(config, config.data.eval_short_side, config.eval.canvas == "exact")
     batch = abstract_batch(config, mesh, config.eval.batch_size, canvas, None)
-    with jax.set_mesh(mesh), programs_for("tpu"):
+    with jax.set_mesh(mesh), programs_for(mesh.devices.flat[0].device_kind):
         return makers.predict(graphdef).lower(placed(state, everywhere), batch).compile()
 
 

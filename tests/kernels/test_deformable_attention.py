@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
 from kernels.deformable_attention import deformable_attention
+from kernels.deformable_attention.blocks import Layout
 from kernels.deformable_attention.gather import deformable_attention_gather
 from kernels.deformable_attention.oracle import deformable_attention_oracle
+from kernels.deformable_attention.tpu import deformable_attention_tpu
 from kernels.deformable_attention.triton import Tile, deformable_attention_triton
 
 
@@ -22,9 +24,16 @@ def interpreted(values, shapes, locations, weights):
     return deformable_attention_triton(values, locations, weights, shapes, tile, tile, interpret=True)
 
 
+def on_blocks(values, shapes, locations, weights):
+    """The TPU kernel on blocks of 2 x 2 cells, two tiles of two queries a program: nothing divides evenly."""
+    layout = Layout(tuple(shapes), rows=2, columns=2, tile=2, tiles=2, interpret=True)
+    return deformable_attention_tpu(values, locations, weights, shapes, layout)
+
+
 PATHS = [
     pytest.param(partial(deformable_attention, path="gather"), id="gather"),
     pytest.param(interpreted, id="triton_interpreted"),
+    pytest.param(on_blocks, id="tpu_interpreted"),
 ]
 
 
