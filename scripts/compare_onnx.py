@@ -14,7 +14,6 @@ import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -36,8 +35,6 @@ from querypose_jax.inference.predictor import Predictor  # noqa: E402
 from querypose_jax.models.registry import build_model, family_of  # noqa: E402
 from querypose_jax.pictures import read_picture  # noqa: E402
 from querypose_jax.skeletons import get_skeleton  # noqa: E402
-
-Poses = dict[str, np.ndarray]
 
 
 def main(argv: list[str]) -> int:
@@ -81,21 +78,28 @@ def compared(
     """The table and what there is to say about it."""
     import onnxruntime
 
-    exported = Exported(folder)
+    exported, (graphdef, state) = Exported(folder), nnx.split(predictor.model)
+    predict = make_predict(graphdef)  # compiles once per canvas
     rows, distances, whole, times = [], [], [], []
     for name, picture in zip(names, pictures, strict=True):
         canvas = predictor.canvas(picture.height, picture.width)
-        given, ours, theirs = programs(predictor, exported, picture, canvas)
-        taken = take_turns(
-            {"ours": lambda f=ours, x=given: f(x), "onnx": lambda f=theirs, x=given: f(x)}, options.rounds
-        )
-        distances.append(joint_distances(valid(ours(given)), valid(theirs(given))))
-        direct, loaded = predictor(picture, threshold=0), exported(np.asarray(picture), threshold=0)
-        whole.append(joint_distances(direct.keypoints, loaded["keypoints"]))
+        data, joints = predictor.config.data, predictor.skeleton.num_keypoints
+        batch = inference_batch([picture], canvas, predictor.recipe, data, joints, 1)
+        given = [np.asarray(x) for x in (batch.image, batch.valid_size, batch.orig_size, batch.inv_affine)]
+        program = exported.program(1, canvas)
+        sides = {
+            "ours": lambda b=batch: jax.device_get(predict(state, b)),
+            "onnx": lambda p=program, g=given: p(*g),
+        }
+        poses, found = sides["ours"](), sides["onnx"]()
+        people, theirs = poses.keypoints[poses.valid], found["keypoints"][found["valid"]]
+        distances.append(joint_distances(people, theirs))
+        whole.append(joint_distances(people, exported(np.asarray(picture), threshold=0)["keypoints"]))
+        taken = take_turns(sides, options.rounds)
         times.append(ratio(taken["onnx"], taken["ours"]))
-        counts = f"{len(valid(ours(given)))}, {len(valid(theirs(given)))}"
-        seconds = [f"{taken[side].median:.2f} s" for side in ("ours", "onnx")]
-        rows.append([name, f"{canvas[0]} x {canvas[1]}", counts, *shown(distances[-1]), *shown(whole[-1]), *seconds])
+        seconds = [f"{taken[side].median:.2f} s" for side in sides]
+        size_of_canvas, counts = f"{canvas[0]} x {canvas[1]}", f"{len(people)}, {len(theirs)}"
+        rows.append([name, size_of_canvas, counts, *shown(distances[-1]), *shown(whole[-1]), *seconds])
     head = ["picture", "canvas", "people", "median", "largest", "from the file", "largest", "ours", "onnxruntime"]
     pages = list(folder.glob("program_*"))
     (middle, most), (whole_middle, whole_most) = (shown(np.concatenate(parts)) for parts in (distances, whole))
@@ -109,26 +113,6 @@ def compared(
             f"{len(pages)} programs {size(pages):.1f} MiB, weights {size([folder / ONNX_WEIGHTS]):.1f} MiB.",
         ]
     )
-
-
-def programs(predictor: Predictor, exported: Exported, picture: Image.Image, canvas: tuple[int, int]) -> Any:
-    """What both are given for a picture, and both as functions of it."""
-    joints, data = predictor.skeleton.num_keypoints, predictor.config.data
-    batch = inference_batch([picture], canvas, predictor.recipe, data, joints, 1)
-    graphdef, state = nnx.split(predictor.model)
-    predict = make_predict(graphdef)
-    given = [np.asarray(x) for x in (batch.image, batch.valid_size, batch.orig_size, batch.inv_affine)]
-
-    def ours(batch: Any) -> Poses:
-        poses = jax.device_get(predict(state, batch))
-        return {"valid": poses.valid, "keypoints": poses.keypoints}
-
-    return batch, ours, lambda batch: exported.program(1, canvas)(*given)
-
-
-def valid(poses: Poses) -> np.ndarray:
-    """Joints of the people of the only picture, [n, K, 2]."""
-    return poses["keypoints"][poses["valid"]]
 
 
 def joint_distances(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

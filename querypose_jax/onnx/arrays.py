@@ -80,6 +80,17 @@ def stack(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     return joined(graph, [reshaped(graph, x, shape) for x in operands], axis)
 
 
+def unstack(graph: Graph, equation: Any, operands: list[Value]) -> list[Value]:
+    """How newer versions of jax take an array apart: `x, y = points`."""
+    (x,), axis = operands, int(equation.params["axis"])
+    outs = [var.aval.shape for var in equation.outvars]
+    part = [1 if i == axis else length for i, length in enumerate(x.shape)]
+    parts = graph.nodes_out(
+        "Split", [x, whole_numbers(graph, [1] * len(outs))], [(part, x.dtype)] * len(outs), axis=axis
+    )
+    return [reshaped(graph, part, shape) for part, shape in zip(parts, outs, strict=True)]
+
+
 def pad(graph: Graph, equation: Any, operands: list[Value]) -> Value:
     (x, filling), out = operands, equation.outvars[0].aval
     before, after, between = zip(*equation.params["padding_config"], strict=True)
@@ -126,4 +137,5 @@ CONVERTERS: dict[str, Converter] = {
     "squeeze": reshape,
     "stack": stack,
     "transpose": transpose,
+    "unstack": unstack,
 }

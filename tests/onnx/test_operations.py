@@ -56,6 +56,7 @@ OF_REALS = dict(
     pow=lambda x: jnp.power(x * x, 0.3),
     relu=jax.nn.relu, maximum=lambda x: jnp.maximum(x, 0.25), reduce_prod=lambda x: x.prod(1),
     subtracted_from=lambda x: 1 - x, stop=lax.stop_gradient, to_whole=lambda x: x.astype(jnp.int32),
+    unstack=lambda x: jnp.stack(lax.unstack(x, axis=1)[::-1]),
     transpose=lambda x: x.transpose(2, 0, 1), reverse=lambda x: x[:, ::-1], cut=lambda x: x[1:, ::2, -2:],
     split=lambda x: jnp.concatenate(jnp.split(x, (1, 3), 1)[::-1], 1), stack=lambda x: jnp.stack([x, -x], 2),
     pad=lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 0)), constant_values=7), squeeze=lambda x: x[:1].squeeze(0),
