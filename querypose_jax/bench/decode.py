@@ -9,6 +9,8 @@ the peer groups lists on the host.
 import dataclasses
 import functools
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +24,6 @@ from querypose_jax.bench.timing import Times, ratio, table, take_turns
 from querypose_jax.bench.workload import drawn_batch
 from querypose_jax.errors import UserError
 from querypose_jax.models.registry import build_model
-from querypose_jax.models.simplepose.decode import decode
-from querypose_jax.models.simplepose.outputs import Maps
-from querypose_jax.models.simplepose.targets import make_targets
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -42,7 +41,7 @@ def run(config: ConfigDict, options: Options) -> str:
     skeleton = get_skeleton(config.data.skeleton)
     missing, about = about_peer(config)
     peer = None if missing else load_peer(config, peer_weights(config))
-    ours = jax.jit(functools.partial(decode, skeleton=skeleton, config=config.model.decode))
+    ours = jax.jit(functools.partial(of_family(config, "decode").decode, skeleton=skeleton, config=config.model.decode))
     rows = []
     for people in PEOPLE:
         batch = people_batch(options.canvas, people, skeleton)
@@ -93,13 +92,18 @@ def people_batch(canvas: tuple[int, int], people: int, skeleton: Skeleton) -> Ba
     return jax.tree.map(jnp.asarray, dataclasses.replace(batch, keypoints=keypoints, person_scale=scale))
 
 
-def maps_of(batch: Batch, config: ConfigDict, skeleton: Skeleton) -> Maps:
-    """What the network should say."""
-    targets = make_targets(batch, skeleton, config.model.targets, jnp.dtype("float32"))
-    return Maps(targets.heatmaps, targets.offsets)
+def of_family(config: ConfigDict, part: str) -> Any:
+    """A module of the model's family, found by its name as in the registry: benches know no family otherwise."""
+    return import_module(f"querypose_jax.models.{config.model.name}.{part}")
 
 
-def channels_first(maps: Maps) -> list[np.ndarray]:
+def maps_of(batch: Batch, config: ConfigDict, skeleton: Skeleton) -> Any:
+    """What the network should say: the family's `Maps`."""
+    targets = of_family(config, "targets").make_targets(batch, skeleton, config.model.targets, jnp.dtype("float32"))
+    return of_family(config, "outputs").Maps(targets.heatmaps, targets.offsets)
+
+
+def channels_first(maps: Any) -> list[np.ndarray]:
     """Heatmaps [B, K, h, w] and offsets [B, 2E, h, w]."""
     offsets = np.asarray(maps.offsets)
     flat = offsets.reshape(*offsets.shape[:3], -1)

@@ -22,14 +22,11 @@ from kernels.choice import portable_programs
 from querypose_jax.errors import UserError
 from querypose_jax.files import whole_file, write_json
 from querypose_jax.inference import exported
-from querypose_jax.inference.batching import empty_people
+from querypose_jax.inference.picture_program import FIELDS, picture_batch
 from querypose_jax.inference.predictor import Predictor
-from querypose_jax.structures import Batch
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 FORMATS = ("stablehlo", "onnx")
-FIELDS = ("scores", "labels", "valid", "boxes", "keypoints", "keypoint_scores")
-
 Write = Callable[[int, tuple[int, int]], bytes]
 """(pictures, canvas) -> a serialised program."""
 
@@ -153,21 +150,6 @@ def export_program(
     )
     with portable_programs():
         return bytes(export.export(jax.jit(program), platforms=tuple(platforms))(*shapes).serialize())
-
-
-def picture_batch(
-    image: jax.Array, valid_size: jax.Array, orig_size: jax.Array, inv_affine: jax.Array, *, num_keypoints: int
-) -> Batch:
-    """A `Batch` of pictures without people from what an exported program is given (traced)."""
-    count = image.shape[0]
-    return Batch(
-        image=image,
-        valid_size=valid_size,
-        orig_size=orig_size,
-        image_id=jnp.arange(count, dtype=jnp.int32),
-        inv_affine=inv_affine,
-        **empty_people(count, 1, num_keypoints),
-    )
 
 
 def named_weights(model: nnx.Module) -> dict[str, jax.Array]:

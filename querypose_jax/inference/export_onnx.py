@@ -10,7 +10,7 @@ import numpy as np
 
 from kernels.choice import portable_programs
 from querypose_jax.inference import exported
-from querypose_jax.inference.export import FIELDS, picture_batch
+from querypose_jax.inference.picture_program import FIELDS, picture_batch
 from querypose_jax.inference.predictor import Predictor
 from querypose_jax.onnx.convert import convert
 from querypose_jax.onnx.graph import Graph, Value, Weights
