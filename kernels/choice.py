@@ -40,12 +40,14 @@ def kernel_platform() -> str | None:
 
     None elsewhere, where kernels would be traced for nothing, and in `portable_programs`.
     """
-    target = _target.get()
-    if _is_portable.get() or (target is None and jax.default_backend() not in ("gpu", "tpu")):
+    if _is_portable.get():
         return None
-    if target is None and jax.default_backend() == "gpu":
-        return "cuda"
-    return None if (target or jax.devices()[0].device_kind).startswith(SMALL_TPUS) else "tpu"
+    kind = _target.get()
+    if kind is None:
+        if jax.default_backend() != "tpu":
+            return "cuda" if jax.default_backend() == "gpu" else None
+        kind = jax.devices()[0].device_kind
+    return None if kind.startswith(SMALL_TPUS) else "tpu"
 
 
 def on_every_device(function: Callable[..., Any], *arrays: PyTree[Array], kernels: Sequence[str] = ("cuda",)) -> Any:
