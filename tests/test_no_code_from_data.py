@@ -28,7 +28,6 @@ ALLOWED = {
     ("querypose_jax/bench/peers/torch_peer.py", "import_module"): "names of the peers' own files",
     ("querypose_jax/bench/peers/__init__.py", "import_module"): "the names of its own folder",
     ("querypose_jax/bench/gpu/models.py", "import_module"): "names of its own table",
-    ("querypose_jax/bench/decode.py", "import_module"): "parts of the one family that it accepts",
     ("scripts/compare_onnx.py", "import_module"): "a configuration of configs/ that its caller names",
     ("querypose_jax/weights/recognise.py", "import_module"): "configurations that families' tables name",
     ("scripts/check_weights.py", "import_module"): "configurations that the table of published files names",

@@ -7,9 +7,7 @@ the peer groups lists on the host.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -23,7 +21,7 @@ from querypose_jax.bench.peers import about_peer, load_peer
 from querypose_jax.bench.timing import Times, ratio, table, take_turns
 from querypose_jax.bench.workload import drawn_batch
 from querypose_jax.errors import UserError
-from querypose_jax.models.registry import build_model
+from querypose_jax.models.registry import build_model, family_of
 from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
@@ -33,19 +31,20 @@ PERSON = 0.16  # side of a person relative to the picture's, so that fifty overl
 
 def run(config: ConfigDict, options: Options) -> str:
     """Times both on maps of each number of people; returns the table."""
-    if config.model.name != "simplepose":
+    ideal_outputs = family_of(config).ideal_outputs
+    if ideal_outputs is None:
         raise UserError(
             f"bench decode: model.name={config.model.name} groups no joints, its decoding is a part of `inference`; "
             "say --config=configs/simplepose/coco_hourglass104.py"
         )
-    skeleton = get_skeleton(config.data.skeleton)
+    skeleton, model = get_skeleton(config.data.skeleton), build_model(config, rngs=nnx.Rngs(0))
     missing, about = about_peer(config)
-    peer = None if missing else load_peer(config, peer_weights(config))
-    ours = jax.jit(functools.partial(of_family(config, "decode").decode, skeleton=skeleton, config=config.model.decode))
+    peer = None if missing else load_peer(config, nnx.state(model))
+    ours = jax.jit(model.decode)
     rows = []
     for people in PEOPLE:
         batch = people_batch(options.canvas, people, skeleton)
-        maps = maps_of(batch, config, skeleton)
+        maps = ideal_outputs(config, batch)
         candidates: dict[str, Callable[[], object]] = {
             "ours": lambda m=maps, b=batch: jax.block_until_ready(ours(m, b))
         }
@@ -69,12 +68,6 @@ def as_rows(people: int, found: dict[str, int], times: dict[str, Times]) -> list
     ]  # fmt: skip
 
 
-def peer_weights(config: ConfigDict) -> nnx.State:
-    """Of a model of the smallest network: the peer is asked for its decoding only."""
-    config.model.backbone.update(depth=1, dims=(8, 8), mods=(1, 1), stem_dim=4, feature_dim=8, stacks=1)
-    return nnx.state(build_model(config, rngs=nnx.Rngs(0)))
-
-
 def people_batch(canvas: tuple[int, int], people: int, skeleton: Skeleton) -> Batch:
     """People of one size on a grid over a picture, their joints anywhere in their cell.
 
@@ -92,19 +85,8 @@ def people_batch(canvas: tuple[int, int], people: int, skeleton: Skeleton) -> Ba
     return jax.tree.map(jnp.asarray, dataclasses.replace(batch, keypoints=keypoints, person_scale=scale))
 
 
-def of_family(config: ConfigDict, part: str) -> Any:
-    """A module of the model's family, found by its name as in the registry: benches know no family otherwise."""
-    return import_module(f"querypose_jax.models.{config.model.name}.{part}")
-
-
-def maps_of(batch: Batch, config: ConfigDict, skeleton: Skeleton) -> Any:
-    """What the network should say: the family's `Maps`."""
-    targets = of_family(config, "targets").make_targets(batch, skeleton, config.model.targets, jnp.dtype("float32"))
-    return of_family(config, "outputs").Maps(targets.heatmaps, targets.offsets)
-
-
 def channels_first(maps: Any) -> list[np.ndarray]:
-    """Heatmaps [B, K, h, w] and offsets [B, 2E, h, w]."""
-    offsets = np.asarray(maps.offsets)
+    """Of the first stack, heatmaps [B, K, h, w] and offsets [B, 2E, h, w]."""
+    heatmaps, offsets = np.asarray(maps.heatmaps[0]), np.asarray(maps.offsets[0])
     flat = offsets.reshape(*offsets.shape[:3], -1)
-    return [np.moveaxis(np.asarray(maps.heatmaps), -1, 1).copy(), np.moveaxis(flat, -1, 1).copy()]
+    return [np.moveaxis(x, -1, 1).copy() for x in (heatmaps, flat)]

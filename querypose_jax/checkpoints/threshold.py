@@ -46,8 +46,9 @@ def tuned_threshold(folder: Path, config: ConfigDict, step: int, raw: bool = Fal
     metrics = read_results(folder, step) if is_evaluated(folder, step) else {}
     prefix = f"{RAW}threshold" if raw and config.train.ema_decay else "threshold"
     if f"{prefix}/score" in metrics:
-        f1, split = metrics[f"{prefix}/f1"], f"{config.data.eval_split} of {config.data.name}"
-        reason = f"best F1 ({f1:.2f} at step {step}) on the split {split}; it was tuned there"
+        (f1, people), split = (metrics[f"{prefix}/{name}"] for name in ("f1", "people")), config.data.eval_split
+        there = f"on {people:.0f} people of the split {split} of {config.data.name}"
+        reason = f"best F1 ({f1:.2f} at step {step}) {there}; it was tuned there"
         return Threshold(metrics[f"{prefix}/score"], reason)
     brought = (read_origin(folder) or {}).get("threshold")
     return Threshold(float(brought["score"]), str(brought["reason"])) if brought else None

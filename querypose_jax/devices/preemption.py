@@ -90,7 +90,7 @@ def stop_between(stop: Stop, iterator: Iterator) -> Iterator:
 
 def _too_late(grace_s: float) -> None:
     print(
-        f"error: SIGTERM came, and {grace_s:g} s (train.grace_s) were not enough to save; the last checkpoint counts",
+        f"error: SIGTERM came, and {grace_s:g} s (train.grace_s) were not enough to save; what was saved before stays",
         file=sys.stderr,
         flush=True,
     )

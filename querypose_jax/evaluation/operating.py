@@ -23,6 +23,8 @@ class Operating(NamedTuple):
     precision: Float[np.ndarray, " n"]
     recall: Float[np.ndarray, " n"]
     f1: Float[np.ndarray, " n"]
+    people: int
+    """To be found."""
 
     @property
     def best(self) -> int:
@@ -86,16 +88,18 @@ def operating(scores: Float[np.ndarray, " m"], is_right: Float[np.ndarray, " m"]
     found, reported = np.cumsum(is_right[order]), np.arange(1, len(order) + 1)
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # of equal scores all are reported
     found, reported = found[last], reported[last]
-    return Operating(scores[order][last], found / reported, found / people, 2 * found / (reported + people))
+    return Operating(scores[order][last], found / reported, found / people, 2 * found / (reported + people), people)
 
 
 def threshold_metrics(points: dict[str, Operating]) -> dict[str, float]:
-    """threshold/score, /precision, /recall, /f1 of all classes together; of several also threshold/CLASS/score ..."""
+    """threshold/score, /precision, /recall, /f1, /people of all classes together; of several also
+    threshold/CLASS/score ..."""
     metrics: dict[str, float] = {}
     for name, curve in points.items():
         prefix = f"threshold/{name}/" if name else "threshold/"
         at = {"precision": curve.precision, "recall": curve.recall, "f1": curve.f1}
         metrics |= {f"{prefix}score": curve.threshold} | {f"{prefix}{k}": float(x[curve.best]) for k, x in at.items()}
+        metrics[f"{prefix}people"] = curve.people
     return metrics
 
 

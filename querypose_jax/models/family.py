@@ -147,5 +147,8 @@ class Family:
     """(model, batch) -> a forward pass from inside, for figures."""
     rescorings: Callable[[ConfigDict], Mapping[str, Rescoring]] = lambda config: {}
     """What a released evaluation does to results before it scores them: numbers that compare, under these names."""
+    ideal_outputs: Callable[[ConfigDict, Batch], Any] | None = None
+    """(configuration, batch) -> what a network that knows the people of a batch would put out, of one stage; where
+    making people of it is work of its own, worth a bench."""
     ways_to_predict: Mapping[str, Callable[[Any, Batch], Poses]] = field(default_factory=dict)
     """Name -> (model, batch) -> poses: more ways to predict that are worth a row of the bench."""

@@ -17,24 +17,24 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Rule:
-    """What a rule of sharding.RULES costs, per chip."""
+    """What a rule of sharding.RULES costs, per chip, in bytes: a straight line, and what it never goes below."""
 
     name: str
     at_no_picture: float
-    """Bytes."""
     per_picture: float
-    """Bytes."""
+    held: float = 0
+    """What lies there between two steps; the line, drawn through programs with pictures, may end below it."""
 
     def memory(self, pictures: float) -> float:
         """Bytes with so many pictures per chip."""
-        return self.at_no_picture + self.per_picture * pictures
+        return max(self.at_no_picture + self.per_picture * pictures, self.held)
 
     def largest_batch(self, hbm: float) -> int:
         """Pictures per chip that fit."""
         return max(int((hbm - self.at_no_picture) // self.per_picture), 0)
 
 
-def fit(rule: str, programs: Mapping[int, Program | TooLarge], fixed: float) -> Rule:
+def fit(rule: str, programs: Mapping[int, Program | TooLarge], fixed: float, held: float = 0) -> Rule:
     """The straight line through what training with the fewest and the most pictures takes.
 
     A program that was short of room says what there was, not what it needs (`is_squeezed`). Where fewer than two are
@@ -46,7 +46,7 @@ def fit(rule: str, programs: Mapping[int, Program | TooLarge], fixed: float) -> 
         slope = (at_ease[many] - at_ease[few]) / (many - few)
     else:
         slope = (programs[few].memory - fixed) / few
-    return Rule(rule, programs[few].memory - slope * few, slope)
+    return Rule(rule, programs[few].memory - slope * few, slope, held)
 
 
 def is_squeezed(program: Program | TooLarge) -> bool:
@@ -62,7 +62,7 @@ def fixed_bytes(state: TrainState, rule: str, mesh: Mesh, gradient_bytes: int) -
         state: shapes.
         rule: of sharding.RULES.
         mesh: over which it splits.
-        gradient_bytes: of one number.
+        gradient_bytes: of one number; 0 for what is held between two steps.
     """
     gradients = sum(x.size for x in jax.tree.leaves(state.params)) * gradient_bytes
     return total_bytes(state) + gradients - saved_bytes(state, rule, mesh)
@@ -71,8 +71,8 @@ def fixed_bytes(state: TrainState, rule: str, mesh: Mesh, gradient_bytes: int) -
 def by_arithmetic(replicated: Rule, state: TrainState, mesh: Mesh) -> dict[str, Rule]:
     """What every rule takes, by what splitting saves."""
     return {
-        name: Rule(name, replicated.at_no_picture - saved_bytes(state, name, mesh), replicated.per_picture)
-        for name in sharding.RULES
+        name: Rule(name, replicated.at_no_picture - saved, replicated.per_picture, replicated.held - saved)
+        for name, saved in ((name, saved_bytes(state, name, mesh)) for name in sharding.RULES)
     }
 
 
@@ -121,7 +121,7 @@ def rule_table(rules: Iterable[Rule], hbm: float, pictures: float, split: int) -
     for rule in rules:
         fits = "yes" if rule.memory(max(pictures, 1)) <= hbm else "no"
         over = str(split) if sharding.RULES[rule.name] else "-"
-        memory = (f"{size / GIB:.2f} GiB" for size in (rule.at_no_picture, rule.per_picture))
+        memory = (f"{size / GIB:.2f} GiB" for size in (rule.memory(0), rule.per_picture))
         rows.append((rule.name, over, *memory, fits, str(rule.largest_batch(hbm))))
     return "\n" + table(rows)
 

@@ -100,7 +100,8 @@ def print_plan(config: ConfigDict, topology: str, makers: Makers) -> None:
     found = {}
     for rule in rules:
         trained = {pictures: programs[train_name(rule, pictures)] for pictures in config.plan.batches}
-        found[rule] = fit(rule, trained, fixed_bytes(state, rule, splitting, gradient_bytes))
+        fixed, held = (fixed_bytes(state, rule, splitting, size) for size in (gradient_bytes, 0))
+        found[rule] = fit(rule, trained, fixed, held)
     if not config.plan.search:
         found |= by_arithmetic(found["replicated"], state, splitting)
     print(rule_table(found.values(), hbm, config.data.batch_size / chips, split))

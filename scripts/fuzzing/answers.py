@@ -4,7 +4,6 @@ import io
 import os
 import random
 import socket
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from querypose_jax.inference.addresses import fetch, is_address, is_stream, last
 from querypose_jax.inference.sources import open_picture
 from querypose_jax.inference.video import SUFFIXES
 from scripts.fuzzing.damage import damaged
+from scripts.fuzzing.server import Server
 
 HOSTS = (
     "[", "[::1", "a:99999999", "a:-1", "a:x", "\x1b[2J", "a b", "é" * 70, "x" * 300, "@", "me:@", "", ".", "a\x00b",
@@ -84,30 +84,19 @@ def questions(rng: random.Random) -> Asked:
     return Asked(address, tuple(answer(rng) for _ in range(2)))
 
 
-class AnsweringServer(threading.Thread):
-    """Sends `answers` to one connection after the other, whatever is asked, and closes each."""
+class AnsweringServer(Server):
+    """Sends `answers` one after the other, whatever is asked."""
 
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self.host = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        self.answers: tuple[bytes, ...] = ()
-        self.start()
+    timeout_s = 5
+    answers: tuple[bytes, ...] = ()
 
-    def run(self) -> None:
-        while True:
-            connection, _ = self.socket.accept()
-            with connection:
-                connection.settimeout(5)
-                try:
-                    connection.recv(65536)
-                    now, *later = self.answers
-                    self.answers = (*later, now)
-                    connection.sendall(now)
-                    connection.shutdown(socket.SHUT_WR)
-                    connection.recv(1)
-                except OSError:
-                    pass
+    def talk(self, connection: socket.socket) -> None:
+        connection.recv(65536)
+        now, *later = self.answers
+        self.answers = (*later, now)
+        connection.sendall(now)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
 
 
 @cache

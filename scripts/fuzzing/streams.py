@@ -5,8 +5,6 @@ import re
 import socket
 import struct
 import tempfile
-import threading
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,7 @@ from typing import NamedTuple
 from querypose_jax.errors import UserError
 from querypose_jax.inference.video import open_video
 from scripts.fuzzing.damage import damaged
+from scripts.fuzzing.server import Server
 from tests.inference.films import write_at, write_stream
 
 FRAMES = 3  # of the film that is sent
@@ -125,26 +124,13 @@ def sources(rng: random.Random) -> Sent:
     return rng.choice((by_rtsp, by_rtsp, by_http))(rng)
 
 
-class Camera(threading.Thread):
-    """Answers one connection after the other as `sent` says; closes them when the film is over."""
+class Camera(Server):
+    """Answers as `sent` says; the film ends a connection."""
 
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=16)
-        self.host = f"127.0.0.1:{self.socket.getsockname()[1]}"
-        self.sent = Sent("", {}, b"")
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            connection, _ = self.socket.accept()
-            with connection:
-                connection.settimeout(2)
-                with suppress(OSError):  # whoever asked has left, or waits for nothing
-                    self.talk(connection)
+    timeout_s = 2
+    sent = Sent("", {}, b"")
 
     def talk(self, connection: socket.socket) -> None:
-        """One connection to its end."""
         while asked := connection.recv(65536).decode("latin-1"):
             name, target = [*asked.split(" ", 2), "", ""][:2]
             if name == "GET":

@@ -10,7 +10,7 @@ from querypose_jax.checkpoints.origin import write_origin
 from querypose_jax.checkpoints.threshold import threshold_of, tuned_threshold
 from tests.training.fakes import fake_config
 
-TUNED = {"score": 0.41, "precision": 0.9, "recall": 0.8, "f1": 0.85}
+TUNED = {"score": 0.41, "precision": 0.9, "recall": 0.8, "f1": 0.85, "people": 12}
 
 
 def evaluated(folder, step: int, prefix: str = "threshold", **scores: float) -> None:
@@ -24,7 +24,8 @@ def test_an_evaluation_of_this_very_step_decides_and_is_named(tmp_path):
     evaluated(tmp_path, 30)
     found = threshold_of(tmp_path, fake_config(), 30)
     assert found.score == 0.41
-    assert found.line() == "threshold 0.41: best F1 (0.85 at step 30) on the split val of coco; it was tuned there"
+    said = "best F1 (0.85 at step 30) on 12 people of the split val of coco; it was tuned there"
+    assert found.line() == f"threshold 0.41: {said}"
     assert tuned_threshold(tmp_path, fake_config(), 20) is None  # another step
 
 

@@ -44,6 +44,7 @@ def test_detections_are_matched_as_the_protocol_does_and_the_best_threshold_part
         "threshold/precision": 1.0,
         "threshold/recall": 1.0,
         "threshold/f1": 1.0,
+        "threshold/people": 3,
     }
     assert threshold_line(metrics).startswith("threshold 0.350: best F1 100.0 (precision 100.0, recall 100.0)")
 

@@ -1,8 +1,6 @@
 """What is exported gives the poses of the model, in a process that has jax and numpy and nothing else of ours."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from querypose_jax.inference.predictor import Predictor
 from querypose_jax.recipes.affine import RECIPE as AFFINE
 from querypose_jax.recipes.resize import resized_shape
 from querypose_jax.skeletons import COCO
+from tests.inference.other_process import found_without
 from tests.models.small_model import small_config, small_model
 from tests.models.test_simplepose import loud_model
 from tests.models.test_simplepose import small_config as simplepose_small
@@ -41,24 +40,12 @@ def test_a_fresh_process_without_flax_gives_the_same_poses(predictor, pictures, 
     folder = export_model(
         predictor, tmp_path / "exported", [(64, 96), (96, 64)], (1, 2), ("cpu", "tpu"), progress=False
     )
-    np.savez(tmp_path / "pictures.npz", *pictures)
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r})); sys.path.insert(0, {str(folder)!r})\n"
-        "import numpy as np; from exported import Exported\n"
-        f"model, file = Exported({str(folder)!r}), np.load({str(tmp_path / 'pictures.npz')!r})\n"
-        "found = model.predict([file[name] for name in file.files], threshold=0)\n"
-        "named = {f'{name}{i}': value for i, poses in enumerate(found) for name, value in poses.items()}\n"
-        f"np.savez({str(tmp_path / 'found.npz')!r}, **named)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
-    for i, picture in enumerate(pictures):
+    for picture, found in zip(pictures, found_without(BLOCKED, folder, pictures, tmp_path), strict=True):
         ours = predictor(picture, threshold=0)
-        assert len(found[f"scores{i}"]) == len(ours) > 3
-        np.testing.assert_allclose(found[f"scores{i}"], ours.scores, rtol=1e-4)
-        np.testing.assert_allclose(found[f"boxes{i}"], ours.boxes, atol=1e-2)
-        np.testing.assert_allclose(found[f"keypoints{i}"], ours.keypoints, atol=1e-2)
+        assert len(found["scores"]) == len(ours) > 3
+        np.testing.assert_allclose(found["scores"], ours.scores, rtol=1e-4)
+        np.testing.assert_allclose(found["boxes"], ours.boxes, atol=1e-2)
+        np.testing.assert_allclose(found["keypoints"], ours.keypoints, atol=1e-2)
     about = json.loads((folder / "about.json").read_text())
     assert len(about["programs"]) == 4
     assert about["platforms"] == ["cpu", "tpu"]

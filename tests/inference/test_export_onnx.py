@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from querypose_jax.models.base import PoseModel
 from querypose_jax.models.registry import build_model
 from querypose_jax.runs.export import export
 from querypose_jax.skeletons import COCO
+from tests.inference.other_process import found_without
 from tests.models.grouppose.small_model import small_config as grouppose_small
 from tests.models.test_simplepose import loud_model
 from tests.models.test_simplepose import small_config as simplepose_small
@@ -58,26 +58,6 @@ def needs_onnx() -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: nothing runs ONNX here")
 
 
-def found_without_jax(folder: Path, pictures: list[np.ndarray], work: Path) -> list[dict[str, np.ndarray]]:
-    """What a fresh process that has numpy and onnxruntime finds with the loader that lies in the export."""
-    np.savez(work / "pictures.npz", *pictures)
-    code = (
-        f"import sys; sys.modules.update(dict.fromkeys({BLOCKED!r})); sys.path.insert(0, {str(folder)!r})\n"
-        "import numpy as np; from exported import Exported\n"
-        f"model, file = Exported({str(folder)!r}), np.load({str(work / 'pictures.npz')!r})\n"
-        "found = model.predict([file[name] for name in file.files], threshold=0)\n"
-        "named = {f'{i} {name}': value for i, poses in enumerate(found) for name, value in poses.items()}\n"
-        f"np.savez({str(work / 'found.npz')!r}, **named)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=work, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: list[dict[str, np.ndarray]] = [{} for _ in pictures]
-    with np.load(work / "found.npz") as file:
-        for name in file.files:
-            found[int(name.split()[0])][name.split()[1]] = file[name]
-    return found
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -91,7 +71,7 @@ def test_a_fresh_process_without_jax_gives_the_same_poses(make, pictures, tmp_pa
     predictor = make()
     canvases = sorted({predictor.canvas(*picture.shape[:2]) for picture in pictures})
     folder = export_model(predictor, tmp_path / "exported", canvases, (1, 2), progress=False, format="onnx")
-    for picture, found in zip(pictures, found_without_jax(folder, pictures, tmp_path), strict=True):
+    for picture, found in zip(pictures, found_without(BLOCKED, folder, pictures, tmp_path), strict=True):
         ours = predictor(picture, threshold=0)
         assert len(found["scores"]) == len(ours) > 0
         np.testing.assert_allclose(found["scores"], ours.scores, rtol=1e-4)

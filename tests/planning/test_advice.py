@@ -56,6 +56,16 @@ def test_splitting_saves_what_the_shapes_say():
     assert {rule.per_picture for rule in rules.values()} == {5.0}
 
 
+def test_a_line_that_ends_below_what_is_held_is_not_followed_there():
+    _, state = abstract_state(synthetic_tiny.get_config())
+    held = advice.fixed_bytes(state, "replicated", MESH, 0)
+    assert held == advice.total_bytes(state)
+    line = advice.fit("replicated", {1: program(held + 10), 2: program(2 * held + 10)}, fixed=held, held=held)
+    assert (line.at_no_picture, line.memory(0), line.memory(2)) == (10, held, 2 * held + 10)
+    for name, rule in advice.by_arithmetic(line, state, MESH).items():
+        assert rule.memory(0) == advice.fixed_bytes(state, name, MESH, 0) > 0
+
+
 def test_averages_of_parameters_are_counted_and_split_like_them():
     plain, averaging = synthetic_tiny.get_config(), synthetic_tiny.get_config()
     averaging.train.ema_decay = 0.999

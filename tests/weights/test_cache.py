@@ -39,7 +39,7 @@ def run(tmp_path_factory):
     shapes = abstract_model(config)[1]
     state = jax.tree.map(lambda x: jax.numpy.asarray(np.abs(rng.normal(0.1, 0.1, x.shape)), x.dtype), shapes)
     save_model(folder, config, state, names={"classes": ("person",), "joints": COCO.names})
-    tuned = {"score": 0.35, "precision": 0.9, "recall": 0.8, "f1": 0.85}
+    tuned = {"score": 0.35, "precision": 0.9, "recall": 0.8, "f1": 0.85, "people": 30}
     write_json(folder / "eval" / "0" / "metrics.json", {f"threshold/{name}": x for name, x in tuned.items()})
     return folder
 
@@ -177,7 +177,8 @@ def test_the_command_line_takes_a_file_in_place_of_a_run_and_says_terms_and_thre
     assert launch.main([*command, f"--output={tmp_path}/poses"]) == 0
     out = capsys.readouterr().out
     assert out.count("terms: theirs to say") == 2  # of the import, of the prediction
-    assert out.count("threshold 0.35: best F1 (0.85 at step 0) on the split val of synthetic; it was tuned there") == 1
+    tuned = "best F1 (0.85 at step 0) on 30 people of the split val of synthetic; it was tuned there"
+    assert out.count(f"threshold 0.35: {tuned}") == 1
     assert (tmp_path / "poses" / "photo.jpg").is_file() == draws
     assert launch.main([*command, f"--output={tmp_path}/again", "--threshold=0.5"]) == 0
     out = capsys.readouterr().out

@@ -14,7 +14,8 @@ from ml_collections import ConfigDict
 
 from querypose_jax.backbones.hourglass import STRIDE
 from querypose_jax.layers.linear import at_least_float32
-from querypose_jax.skeletons import Skeleton
+from querypose_jax.models.simplepose.outputs import Maps
+from querypose_jax.skeletons import Skeleton, get_skeleton
 from querypose_jax.structures import Batch
 
 
@@ -66,6 +67,12 @@ def make_targets(
     if not with_scales:
         return targets
     return with_scale_targets(targets, skeleton, config.min_joint_scale)
+
+
+def ideal_maps(config: ConfigDict, batch: Batch) -> Maps:
+    """The targets of a batch's people as if they were the maps of one stack [1 B ...]; `config` is the whole one."""
+    targets = make_targets(batch, get_skeleton(config.data.skeleton), config.model.targets, jnp.dtype("float32"))
+    return Maps(targets.heatmaps[None], targets.offsets[None])
 
 
 def heatmap_targets(
