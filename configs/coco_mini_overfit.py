@@ -1,4 +1,4 @@
-"""A small QueryPose that learns the 12 pictures with the largest people by heart, on two CPU cores.
+"""A small QueryPose that overfits the 12 pictures with the largest people, on two CPU cores.
 
     python launch.py --config=configs/coco_mini_overfit.py --workdir=runs/overfit --config.data.root=/path/to/coco
 
