@@ -40,6 +40,7 @@ def test_train_times_a_step(capsys):
     assert table[0][0] == "training step" and float(table[0][1]) >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.torch  # whose rows there are where it is installed
 def test_roi_align_times_both_cases_and_both_directions(capsys):
     table = rows("roi_align", capsys=capsys)
@@ -60,12 +61,16 @@ def test_start_takes_longest_cold_and_reads_programs_back(capsys):
     assert warm < cold  # the compiler's share
 
 
-def test_decode_finds_up_to_ten_people_and_is_for_the_family_that_groups_joints(capsys):
+@pytest.mark.slow
+def test_decode_finds_up_to_ten_people(capsys):
     small = ["--config=configs/simplepose/synthetic_tiny.py", "--rounds=1", "--canvas=320x320"]
     assert command.main(["bench", "decode", *small]) == 0
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     found = {int(row[1]): int(row[3]) for row in table if row[2].strip() == "ours"}
     assert found[1] == 1 and found[10] == 10 and found[50] >= 32  # candidates of a joint
+
+
+def test_decode_is_for_the_family_that_groups_joints(capsys):
     assert command.main(["bench", "decode", *SMALL]) == 2
     assert "model.name=querypose groups no joints" in capsys.readouterr().err
 

@@ -89,6 +89,7 @@ def test_blocks_that_no_sample_of_a_tile_reads_are_not_touched():
     assert np.isnan(attend(values, locations, weights, SHAPES, layout(rows=8))).any()
 
 
+@pytest.mark.slow
 def test_works_inside_shard_map_forward_and_backward():
     *operands, cotangent = arrays(11)
 

@@ -117,7 +117,7 @@ def test_a_fixed_number_of_chunks_is_kept_although_more_is_wanted():
     assert has_run.sum(1).tolist() == [30, 30]
 
 
-@pytest.mark.parametrize("light", [True, False])
+@pytest.mark.parametrize("light", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_the_model_reports_the_same_poses_with_and_without_pruning(light):
     model = small_model(light=light, dtype="float64", num_proposals=12, proposal_grid=(3, 4))
     graphdef, state = nnx.split(model)
