@@ -86,5 +86,6 @@ def one_line(error: Exception) -> str:
             text = "this config file has no variants; leave out what follows the colon"
     text = " ".join(text.replace("\\n", " ").split())
     if isinstance(error, KeyError | AttributeError):
+        text = re.sub(r"( Did you mean \S+) instead of .*", r"\1", text)
         return "unknown config key " + re.sub(r"[\\'\"]", "", text).replace(" Did you", ", did you").rstrip("?")
     return text.rstrip(".") or type(error).__name__

@@ -6,7 +6,7 @@ FILE is what --weights takes: a path, an address or a name of docs/models.md. It
 cache) and evaluated as its configuration says, pictures at their exact sizes; further arguments go to the evaluation.
 The results stay in the folder of the import, so that predict takes the threshold that is best on these data and says
 on how many people: a few hundred pictures (eval.max_pictures) give a rough one. Needs the
-data set (docs/data.md) and `pip install 'querypose_jax[train]'`.
+data set (docs/data.md) and `pip install '.[train]'`.
 """
 
 import argparse

@@ -56,7 +56,7 @@ RUN_BY = {
         "test_command_reports_draws_charts_and_says_by_its_exit_code_whether_training_can_start",
     "python launch.py --config=configs/custom_example.py --workdir=runs/insects":
         "tests/test_custom_run.py::test_insects_are_trained_evaluated_predicted_and_drawn",
-    "python launch.py --workdir=runs/insects --mode=predict --input=data/insects/pictures --output=poses":
+    "python launch.py --workdir=runs/insects --mode=predict --input=data/insects/pictures --output=insect_poses":
         "tests/test_custom_run.py::test_insects_are_trained_evaluated_predicted_and_drawn",
     "python -m input_pipeline.check --config=configs/coco_r50.py --config.data.root=data/coco --output=report":
         "tests/input_pipeline/test_check.py::"

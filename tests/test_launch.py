@@ -187,7 +187,7 @@ def test_training_without_tensorflow_says_what_to_install(fails, tmp_path, monke
     for module in [name for name in sys.modules if name.startswith(again)]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    assert "pip install 'querypose_jax[train]'" in fails(TINY, f"--workdir={tmp_path}/run")
+    assert "pip install '.[train]'" in fails(TINY, f"--workdir={tmp_path}/run")
 
 
 def interrupted(capsys, monkeypatch, mode: str, *arguments: str, said: str = "") -> str:

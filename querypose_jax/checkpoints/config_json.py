@@ -13,6 +13,7 @@ from querypose_jax.errors import UserError
 from querypose_jax.files import write_json
 
 NAME = "config.json"
+AT_THE_START = ("init_from", "init_map")  # keys that are read there and never again
 METADATA = "config"  # key of what a .safetensors file of ours says of itself
 
 
@@ -64,11 +65,17 @@ def check_same_run(directory: Path, config: ConfigDict) -> None:
     Steps, schedule, evaluation and mesh may change between two starts.
 
     Raises:
-        UserError: naming the first keys that differ.
+        UserError: naming the first keys that differ, or one that is read where a run starts only.
     """
     if not (directory / NAME).exists():
         return
     old = read_config(directory)
+    for key in AT_THE_START:
+        if config.get(key) and config[key] != old.get(key):
+            raise UserError(
+                f"config.{key} is read where a run starts, and {directory} holds one that goes on; leave it out or use "
+                "another workdir"
+            )
     if keys := differing(old, config):
         before, now = flat(old), flat(config)
         shown = ", ".join(f"{key} is {before.get(key)!r} there and {now.get(key)!r} here" for key in keys[:3])

@@ -110,5 +110,5 @@ def threshold_line(metrics: dict[str, float]) -> str:
     score, precision, recall, f1 = (metrics[f"threshold/{name}"] for name in ("score", "precision", "recall", "f1"))
     return (
         f"threshold {score:.3f}: best F1 {100 * f1:.1f} (precision {100 * precision:.1f}, recall {100 * recall:.1f}) "
-        f"at OKS {FOUND}; predict and export take it"
+        f"at OKS {FOUND}"
     )

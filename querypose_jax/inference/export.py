@@ -102,7 +102,7 @@ def onnx_writer(predictor: Predictor, folder: Path, about: dict[str, Any]) -> Wr
     try:
         import onnx  # noqa: F401
     except ModuleNotFoundError:
-        raise UserError("export: ONNX needs the package onnx; pip install 'querypose_jax[onnx]'") from None
+        raise UserError("export: ONNX needs the package onnx; pip install '.[onnx]' in the clone") from None
     if (dtype := predictor.config.model.dtype) != "float32":
         raise UserError(
             f"export: ONNX programs compute in float32, this model in {dtype}; load it with dtype='float32'"

@@ -24,7 +24,7 @@ def supervision_types(
     try:
         import supervision
     except ModuleNotFoundError:
-        raise UserError("supervision is not installed; pip install 'querypose_jax[track]'") from None
+        raise UserError("supervision is not installed; pip install '.[track]' in the clone") from None
     class_id, confidence = np.asarray(labels, int), np.asarray(scores, np.float32)
     points = supervision.KeyPoints(
         xy=np.asarray(keypoints, np.float32),

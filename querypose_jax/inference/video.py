@@ -104,7 +104,9 @@ def import_av() -> Any:
     try:
         import av
     except ModuleNotFoundError:
-        raise UserError("videos are read by PyAV, which is not installed; pip install 'querypose_jax[video]'") from None
+        raise UserError(
+            "videos are read by PyAV, which is not installed; pip install '.[video]' in the clone"
+        ) from None
     return av
 
 

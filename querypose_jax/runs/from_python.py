@@ -40,7 +40,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike, callbacks: Sequence[Ca
     try:  # brings tensorflow, which reads the data
         from querypose_jax.runs import train as run
     except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is not installed; pip install 'querypose_jax[train]'") from None
+        raise UserError(f"{error.name} is not installed; pip install '.[train]' in the clone") from None
     workdir = Path(workdir)
     run.train(config.copy_and_resolve_references(), workdir, callbacks)
     steps = scores_of(workdir)

@@ -48,16 +48,17 @@ def local_file(text: str, sha256: str = "") -> Path:
         raise UserError(
             f"{text}: no such file or folder, nor the name of a published one with a link (docs/models.md lists those)"
         )
-    return fetch(listed, sha256)
+    return fetch(listed, sha256, f"{text}: no such file here; ")
 
 
-def fetch(wanted: Published, sha256: str) -> Path:
-    """Downloads a file into the user's cache, unless it is there; errors as in `local_file`."""
+def fetch(wanted: Published, sha256: str, why: str = "") -> Path:
+    """Downloads a file into the user's cache, unless it is there; `why` begins the error where that cannot be checked,
+    other errors as in `local_file`."""
     expected = sha256 or wanted.sha256
     if not expected:
         raise UserError(
-            f"{wanted.address}: no SHA-256 is known for this file; give the one its publisher states, --sha256=HEX, "
-            f"or take what comes with --sha256={ANY}"
+            f"{why}{wanted.address}: no SHA-256 is known for this file; give the one its publisher states, "
+            f"--sha256=HEX, or take what comes with --sha256={ANY}"
         )
     if expected != ANY and not re.fullmatch(f"[0-9a-fA-F]{{{KNOWN_DIGITS},64}}", expected):
         raise UserError(f"--sha256={expected}: must be the hex digits of a SHA-256, or {ANY}")
@@ -74,7 +75,7 @@ def transfer(address: str, path: Path) -> None:
     try:
         import gdown
     except ModuleNotFoundError:
-        raise UserError("downloads need the package gdown; pip install 'querypose_jax[download]'") from None
+        raise UserError("downloads need the package gdown; pip install '.[download]' in the clone") from None
     try:
         gdown.download(address, str(path), resume=True, use_cookies=False, timeout=PATIENCE, retries=TRIES)
     except Exception as error:  # of the line, the host, the disk

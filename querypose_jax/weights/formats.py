@@ -43,6 +43,8 @@ def check_file(path: Path) -> None:
     Raises:
         UserError: no such file, another kind of file by its name, or certainly no weights by its first bytes.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file of weights")
     if path.suffix == PADDLE:
         raise UserError(f"{path}: is a file of Paddle, which is not read here; name the one for PyTorch")
     if path.suffix not in READERS:

@@ -40,6 +40,18 @@ def test_another_model_data_or_seed_is_refused_in_one_line(key, value, message, 
         check_same_run(tmp_path, config)
 
 
+def test_weights_to_start_from_are_not_taken_by_a_run_that_goes_on_and_may_be_left_out_then(tmp_path):
+    config = synthetic_tiny.get_config()
+    config.init_from = "runs/demo"
+    write_config(tmp_path, config)
+    check_same_run(tmp_path, config)
+    config.init_from = ""
+    check_same_run(tmp_path, config)
+    config.init_map = (("head", "nose"),)
+    with pytest.raises(UserError, match=r"config.init_map is read where a run starts, and .* use another workdir"):
+        check_same_run(tmp_path, config)
+
+
 def test_a_broken_or_missing_file_names_its_path(tmp_path):
     with pytest.raises(UserError, match=r"config.json: no such file"):
         read_config(tmp_path)

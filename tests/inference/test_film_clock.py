@@ -11,7 +11,7 @@ from querypose_jax.inference.video import Frame, open_video
 from querypose_jax.inference.video_files import predict_video
 from querypose_jax.inference.video_writer import write_video
 
-pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
 
 from tests.inference.films import lines_of, red_frame, write_at, write_stream
 

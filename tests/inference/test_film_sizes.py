@@ -6,7 +6,7 @@ import pytest
 from querypose_jax.inference.video import open_video
 from querypose_jax.inference.video_files import predict_video
 
-pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
 
 from tests.inference.films import lines_of, write_stream
 

@@ -11,7 +11,7 @@ from querypose_jax.inference.predictor import Predictor
 from querypose_jax.inference.video import open_video
 from querypose_jax.inference.video_files import predict_video
 
-pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
 
 from tests.inference.films import lines_of, write_at
 

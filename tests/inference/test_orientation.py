@@ -13,7 +13,7 @@ from querypose_jax.inference.orientation import shown
 from querypose_jax.inference.video import open_video
 from querypose_jax.inference.video_files import predict_video
 
-av = pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+av = pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
 
 SIZE = (128, 96)  # width, height of the upright film
 BOX = (10, 30, 40, 80)

@@ -55,7 +55,7 @@ def test_pictures_under_rarer_suffixes_are_predicted_from_folders(predictor, tmp
     ],
 )  # fmt: skip
 def test_films_under_rarer_suffixes_are_read_as_films(tmp_path, suffix, container, codec):
-    av = pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+    av = pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
     path = tmp_path / f"film{suffix}"
     assert has_video_suffix(path)
     with av.open(str(path), "w", format=container) as film:
@@ -226,13 +226,13 @@ except ValueError as error:
 
 def test_heic_without_its_package_names_the_extra():
     done = subprocess.run([sys.executable, "-c", HEIC_WITHOUT], capture_output=True, text=True, check=True)
-    extra = "pip install 'querypose_jax[heic]'"
+    extra = "pip install '.[heic]'"
     assert done.stdout == f"photo.heic: HEIC is read by pillow-heif, which is not installed; {extra}\n"
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_heic_is_read_upright_from_files_folders_and_bytes(predictor, tmp_path, turn):
-    heif = pytest.importorskip("pillow_heif", reason="HEIC needs pillow-heif: pip install 'querypose_jax[heic]'")
+    heif = pytest.importorskip("pillow_heif", reason="HEIC needs pillow-heif: pip install '.[heic]'")
     picture = Image.new("RGB", (128, 96), (0, 0, 120))
     picture.paste((255, 0, 0), (64, 0, 128, 48))
     exif = Image.Exif()

@@ -15,7 +15,7 @@ from querypose_jax.inference.video import Frame, is_video, open_video
 from querypose_jax.inference.video_files import predict_video
 from querypose_jax.inference.video_writer import write_video
 
-av = pytest.importorskip("av", reason="videos need PyAV: pip install 'querypose_jax[video]'")
+av = pytest.importorskip("av", reason="videos need PyAV: pip install '.[video]'")
 
 RATE, COUNT = Fraction(25, 2), 21
 SIZE = (128, 96)  # width, height

@@ -88,5 +88,5 @@ def test_without_tensorflow_the_remedy_is_told(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(sys.modules["querypose_jax.runs"], "train", raising=False)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    with pytest.raises(UserError, match=r"tensorflow is not installed; pip install 'querypose_jax\[train\]'"):
+    with pytest.raises(UserError, match=r"tensorflow is not installed; pip install '.\[train\]'"):
         querypose_jax.train(config_in(tmp_path), tmp_path / "run")

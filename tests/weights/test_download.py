@@ -147,6 +147,11 @@ def test_without_a_checksum_nothing_is_asked_of_the_server(server, sha256, said)
     assert not server.asked
 
 
+def test_a_published_name_that_is_no_file_here_says_so_first():
+    with pytest.raises(UserError, match=r"^edpose_r50_coco.pth: no such file here; https://.*: no SHA-256 is known"):
+        local_file("edpose_r50_coco.pth")
+
+
 def test_a_host_that_has_no_such_file_and_one_that_is_not_there_are_one_line(server, monkeypatch):
     monkeypatch.setattr(download, "TRIES", 0)
     for address in (f"{server.address}none.pth", "http://127.0.0.1:9/file.pth"):
@@ -176,6 +181,6 @@ def test_a_file_that_is_here_is_not_fetched_and_a_name_that_nobody_knows_is_one_
 
 def test_without_the_package_one_line_says_how_to_get_it(server, monkeypatch):
     monkeypatch.setitem(sys.modules, "gdown", None)
-    with pytest.raises(UserError, match=r"need the package gdown; pip install 'querypose_jax\[download\]'"):
+    with pytest.raises(UserError, match=r"need the package gdown; pip install '.\[download\]'"):
         local_file(f"{server.address}file.pth", SHA256)
     assert not server.asked
