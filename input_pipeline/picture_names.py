@@ -69,8 +69,11 @@ def is_foreign(name: str, folder: Path) -> bool:
 
 
 def files_by_last_part(folder: Path) -> dict[str, list[str]]:
-    """Names, relative to the folder, of all files below it."""
+    """Names, relative to the folder, of all files below it; none of a whole disk, which is the folder of pictures that
+    share no other (a YOLO list may have some from anywhere)."""
     found: dict[str, list[str]] = {}
+    if folder.resolve() == Path(folder.resolve().anchor):
+        return found
     for place, _, names in os.walk(folder):
         for name in names:
             found.setdefault(name, []).append(Path(place, name).relative_to(folder).as_posix())
