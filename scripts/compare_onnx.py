@@ -2,7 +2,7 @@
 
     python scripts/compare_onnx.py --workdir=RUN [--rounds=3] PICTURES...
     python scripts/compare_onnx.py --weights=FILE PICTURES...
-    python scripts/compare_onnx.py --config=grouppose.coco_r50 PICTURES...   # random weights: times and bytes, often nobody
+    python scripts/compare_onnx.py --config=grouppose.coco_r50 PICTURES...  # random weights: often nobody
 
 Needs `pip install '.[onnx]'`. Both programs get the same canvas, so that distances and times are those of the programs;
 `from the file` is the same with the pixels that the export's loader resizes by itself. A person of ours is compared

@@ -149,6 +149,7 @@ def test_decode_scales_to_original_pixels_and_drops_empty_boxes():
     assert not poses.valid[1].any(), "a filler picture reports nothing"
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_and_keeps_float32_parameters():
     model = small_model(dtype="bfloat16", light=False, stages=1)
     total, _, gradients, _ = loss_and_gradients(model, people_batch())

@@ -10,7 +10,8 @@ from querypose_jax.training.step import all_finite
 from tests.models.small_model import loss_and_gradients, people_batch, small_model
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_pictures_without_people_or_light_between_others_give_finite_gradients(dtype):
     batch = people_batch(people=(2, 0, 1, 0))
     black = dataclasses.replace(batch, image=batch.image.at[:2].set(0))
