@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         if error.name not in ("tensorflow", "tensorflow_datasets"):
             raise
         print(
-            f"error: {error.name} reads the data but is not installed; pip install '.[train]'",
+            f"error: {error.name} reads the data but is not installed; pip install '.[train]' in the clone",
             file=sys.stderr,
         )
         return 2

@@ -64,7 +64,7 @@ def open_file(source: str | Path | bytes) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile
     except ModuleNotFoundError:
-        said = "HEIC is read by pillow-heif, which is not installed; pip install '.[heic]'"
+        said = "HEIC is read by pillow-heif, which is not installed; pip install '.[heic]' in the clone"
         raise PictureError(said) from None
     return HeifImageFile(io.BytesIO(source) if isinstance(source, bytes) else source)
 

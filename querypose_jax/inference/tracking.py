@@ -32,7 +32,7 @@ class Tracker:
             from trackers import ByteTrackTracker
         except ModuleNotFoundError:
             raise UserError(
-                "people are followed by the package trackers, which is missing; pip install '.[track]'"
+                "people are followed by the package trackers, which is missing; pip install '.[track]' in the clone"
             ) from None
         self._tracker = ByteTrackTracker(
             lost_track_buffer=max(round(LOST_SECONDS * float(rate)), 1),

@@ -86,7 +86,7 @@ def open_wandb(directory: Path, project: str) -> Any:
         import wandb
     except ModuleNotFoundError:
         raise UserError(
-            f"config.train.wandb_project={project!r}: wandb is not installed; pip install '.[wandb]'"
+            f"config.train.wandb_project={project!r}: wandb is not installed; pip install '.[wandb]' in the clone"
         ) from None
     identity = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:12]
     config = read_config(directory).to_dict()

@@ -226,7 +226,7 @@ except ValueError as error:
 
 def test_heic_without_its_package_names_the_extra():
     done = subprocess.run([sys.executable, "-c", HEIC_WITHOUT], capture_output=True, text=True, check=True)
-    extra = "pip install '.[heic]'"
+    extra = "pip install '.[heic]' in the clone"
     assert done.stdout == f"photo.heic: HEIC is read by pillow-heif, which is not installed; {extra}\n"
 
 
