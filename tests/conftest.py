@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 
 import pytest
 
@@ -11,9 +12,22 @@ with contextlib.suppress(ModuleNotFoundError):
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import jax
+
 from kernels.assignment.callback import give_callbacks_a_thread
 
 give_callbacks_a_thread()
+
+
+def pytest_configure(config):
+    """Tests compile the same programs again and again: each worker keeps them, for itself and as long as it lives.
+
+    Not by the environment: what tests start and kill could leave half a program.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="compiled-")
+    config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture(scope="session")

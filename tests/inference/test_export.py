@@ -36,6 +36,7 @@ def pictures() -> list[np.ndarray]:
     return [rng.integers(0, 255, (*size, 3), np.uint8) for size in ((120, 160), (160, 120), (90, 130))]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_without_flax_gives_the_same_poses(predictor, pictures, tmp_path):
     folder = export_model(
         predictor, tmp_path / "exported", [(64, 96), (96, 64)], (1, 2), ("cpu", "tpu"), progress=False

@@ -23,6 +23,7 @@ def explained(predictor):
     return noise, explain_picture(predictor, noise, threshold=0)
 
 
+@pytest.mark.slow
 def test_the_last_stage_is_the_prediction_and_stages_follow_the_same_queries(predictor, explained):
     noise, inside = explained
     prediction = predictor(noise, threshold=0)

@@ -66,6 +66,7 @@ def test_folder_without_a_checkpoint_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_predictor_computes_in_the_precision_that_is_asked_for(config, tmp_path):
     _, state = random_model(config)
     save_model(tmp_path / "run", config, state)

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from querypose_jax.backbones.hrnet import ConvNorm, Exchange
@@ -32,6 +33,7 @@ def gradients_and_statistics(module, remat, x, *rest):
     return jax.jit(of)(params), str(jax.make_jaxpr(of)(params)).count("prevent_cse")
 
 
+@pytest.mark.slow
 def test_an_hrnet_module_moves_its_statistics_once_either_way():
     make = functools.partial(ConvNorm, pictures_per_group=1, dtype=FLOAT32, rngs=nnx.Rngs(0))
     module = Exchange((2, 4), make)

@@ -140,6 +140,7 @@ def test_the_model_reports_the_same_poses_with_and_without_pruning(light):
     assert (pruned.valid <= full.valid).all()
 
 
+@pytest.mark.slow
 def test_queries_that_the_pose_stages_change_are_never_pruned():
     model = small_model(light=False, carry_query_at_test=True)
     batch = people_batch(people=(2,))

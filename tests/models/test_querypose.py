@@ -30,8 +30,9 @@ def test_padding_people_and_rows_change_no_loss():
         label=np.pad(batch.label, ((0, 0), (0, 2))),
         is_person=np.pad(batch.is_person, ((0, 0), (0, 2))),
     )
-    tight = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(1, 6)))
-    loose = losses(small_model(light=False), padded)
+    model = small_model(light=False)
+    tight = losses(model, dataclasses.replace(batch, budget=PeopleBudget(1, 6)))
+    loose = losses(model, padded)
     chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
 
@@ -59,24 +60,28 @@ def test_stages_that_are_computed_again_give_the_same_gradients_and_statistics(l
     chex.assert_trees_all_close(kept, again, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_batch_without_people_has_zero_keypoint_loss_and_finite_gradients():
-    total, terms, gradients, statistics = loss_and_gradients(small_model(light=False), people_batch(people=(0, 0)))
+    model = small_model(light=False)
+    total, terms, gradients, statistics = loss_and_gradients(model, people_batch(people=(0, 0)))
     assert terms["loss_kps"] == 0
     assert terms["loss_bbox"] == 0
     assert terms["loss_giou"] == 0
     assert total > 0, "background still counts"
     chex.assert_tree_all_finite(gradients)
-    before = nnx.state(small_model(light=False).pose_decoders, nnx.BatchStat)
+    before = nnx.state(model.pose_decoders, nnx.BatchStat)
     kept = dict(nnx.to_flat_state(statistics))
     for path, leaf in nnx.to_flat_state(before):
         assert np.array_equal(leaf[...], kept[("pose_decoders", *path)][...]), "running statistics stay"
 
 
+@pytest.mark.slow
 def test_shards_of_a_batch_give_the_same_losses_as_one():
     """Row layout over two shards, each packing its own pictures, changes nothing."""
     batch = people_batch(people=(2, 1, 1, 3))
-    one = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(1, 8)))
-    two = losses(small_model(light=False), dataclasses.replace(batch, budget=PeopleBudget(2, 4)))
+    model = small_model(light=False)
+    one = losses(model, dataclasses.replace(batch, budget=PeopleBudget(1, 8)))
+    two = losses(model, dataclasses.replace(batch, budget=PeopleBudget(2, 4)))
     chex.assert_trees_all_close(one, two, rtol=1e-4)
 
 

@@ -1,10 +1,12 @@
 """Averages of parameters that are split over devices are those of one device, and live where the parameters do."""
 
 import numpy as np
+import pytest
 
 from tests.multi_device.together import run_together
 
 
+@pytest.mark.slow
 def test_averages_on_eight_devices_are_those_of_one(tmp_path):
     path = tmp_path / "averages.npz"
     run_together(lambda port, process: ["-m", "tests.multi_device.averaging", str(path)], 1, 8)

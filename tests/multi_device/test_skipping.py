@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -25,6 +26,7 @@ def state(results: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): x for name, x in results.items() if name.startswith(prefix)}
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_is_skipped_under_every_rule(tmp_path):
     found = {rule: run(rule, tmp_path) for rule in ("replicated", "zero1", "fsdp")}
     assert 0 == found["replicated"]["split"] < found["zero1"]["split"] < found["fsdp"]["split"]

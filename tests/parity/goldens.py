@@ -60,7 +60,7 @@ LOSS_KEYS = {
     "w_kps": "keypoint_weight",
 }
 
-# For tests of whole heads: float64 shows parity in the fast tier, float32 beside it takes as long again.
+# For tests that compile long: float64 shows parity in the fast tier, float32 beside it takes as long again.
 float32_is_slow = pytest.mark.parametrize(
     "dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)], indirect=True
 )

@@ -37,6 +37,7 @@ def parts_last(x):
     return np.swapaxes(x, 0, 1)
 
 
+@pytest.mark.slow
 def test_blocks_equal_reference(golden, dtype, record_property):
     box, pose = stage(golden, dtype)
 
@@ -89,6 +90,7 @@ def test_keypoint_heads_equal_reference(golden, dtype):
             assert_close(actual, golden[f"{key}{part}"], relative=TOLERANCE[dtype], what=f"{key}{part}")
 
 
+@goldens.float32_is_slow
 def test_part_embedding_equals_reference(golden, dtype):
     """SPEGM with running statistics, with batch statistics (padding rows left out), and the statistics' update."""
     _, pose = stage(golden, dtype)

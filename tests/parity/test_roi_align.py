@@ -17,7 +17,10 @@ from tests.parity.goldens import Golden, assert_close
 
 OUTPUT_TOLERANCE = {"float32": 1e-5, "float64": 1e-6}  # absolute, maps have unit variance
 GRADIENT_TOLERANCE = {"float32": 1e-4, "float64": 1e-6}  # relative
-PATHS = [roi_align, roi_align_gather, roi_align_dense, partial(roi_align_triton, interpret=True)]
+PATHS = [
+    *(roi_align, roi_align_gather, roi_align_dense),
+    pytest.param(partial(roi_align_triton, interpret=True), id="triton_interpreted", marks=pytest.mark.slow),
+]
 
 
 def channels_last(x):
@@ -30,13 +33,15 @@ def stored_cells(golden, case):
 
 
 def check(path, pyramid, boxes, picture, strides, cells, cotangent, output, gradients, dtype):
-    def pool(pyramid):
-        return path(pyramid, jnp.asarray(boxes.astype(dtype)), jnp.asarray(picture), strides, cells)
+    @jax.jit  # one program compiles sooner than its operations one by one
+    def both(pyramid, boxes, picture, cotangent):
+        pooled, backward = jax.vjp(lambda pyramid: path(pyramid, boxes, picture, strides, cells), pyramid)
+        return pooled, *backward(cotangent)
 
-    pyramid = [jnp.asarray(channels_last(level).astype(dtype)) for level in pyramid]
-    actual, backward = jax.vjp(pool, pyramid)
+    pyramid = [channels_last(level).astype(dtype) for level in pyramid]
+    cotangent = channels_last(cotangent).astype(dtype)
+    actual, actual_gradients = both(pyramid, boxes.astype(dtype), jnp.asarray(picture), cotangent)
     assert_close(actual, channels_last(output), OUTPUT_TOLERANCE[dtype])
-    (actual_gradients,) = backward(jnp.asarray(channels_last(cotangent).astype(dtype)))
     for actual, expected in zip(actual_gradients, gradients, strict=True):
         assert_close(actual, channels_last(expected), relative=GRADIENT_TOLERANCE[dtype])
 
@@ -46,6 +51,7 @@ def stored_levels(golden):
     return sorted(int(key.removeprefix("fpn_p")) for key in golden.names("fpn_p"))
 
 
+@goldens.float32_is_slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("file", goldens.files("roi_align"))
 def test_single_maps_equal_reference(file, path, dtype):
@@ -67,6 +73,7 @@ def test_single_maps_equal_reference(file, path, dtype):
             )
 
 
+@goldens.float32_is_slow
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("file", goldens.files("roi_align"))
 def test_pyramids_equal_reference(file, path, dtype):

@@ -53,6 +53,7 @@ def trained(folder) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_it_resumes_after_sigkill_to_the_bit(trained, folder):
     run(CONFIG, f"--workdir={folder}/whole", f"--config.data.prepared={folder}/data")
     killed, whole = load_arrays(trained, 12), load_arrays(folder / "whole", 12)

@@ -126,7 +126,11 @@ def wrapped(state: dict[str, np.ndarray], kind: str) -> dict:
     }[kind]
 
 
-@pytest.mark.parametrize("kind", ["flat", "module", "model", "model_state_dict", "ema_model", "half"])
+def slow(kind: str):
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["model", "half", *map(slow, ("flat", "module", "model_state_dict", "ema_model"))])
 def test_the_wrappings_of_training_scripts_are_seen_through(kind, run, tmp_path):
     config, _, state = load_model(run)
     path = tmp_path / f"{kind}.pth"

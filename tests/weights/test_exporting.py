@@ -22,6 +22,7 @@ from tests.weights.states import hollow, random_state, small_head
 from tests.weights.test_importing import CONFIG, equal
 
 
+@pytest.mark.slow
 def test_import_and_export_are_each_others_inverse(tmp_path, capsys):
     state = random_state(small_head())
     save_model(tmp_path / "run", small_head(), from_official(state, small_head()))

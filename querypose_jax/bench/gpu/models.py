@@ -29,6 +29,7 @@ PEERS = {
     "peer, torch.compile, bfloat16": PeerWay(True, "bfloat16"),
 }
 EAGER, COMPILED = tuple(PEERS)[:2], tuple(PEERS)[2:]
+COMPILING_S = 240.0  # that torch.compile may take longer than ours
 SMALL = "synthetic_tiny"
 
 
@@ -36,9 +37,14 @@ def config_of(sheet: Sheet, module: str, dtype: str = "bfloat16") -> ConfigDict:
     """The configuration of a module, or for a trial the family's small one."""
     if sheet.sizes.is_tiny:
         module = ".".join([*module.split(".")[:-1], SMALL])
-    config = import_module(module).get_config()
+    config = config_in(module)
     config.model.dtype = "float32" if sheet.sizes.is_tiny else dtype
     return config
+
+
+def config_in(module: str) -> ConfigDict:
+    """The configuration of a module of the library."""
+    return import_module(module).get_config()
 
 
 def inference(
@@ -48,7 +54,7 @@ def inference(
     pictures: int | None = None,
     ways: Sequence[str] = EAGER,
 ) -> None:
-    """All that a family predicts, and its own ways to predict less; `ways` of PEERS beside it."""
+    """All that a family predicts, and beside eager peers its own ways to predict less; `ways` of PEERS beside it."""
     config = config_of(sheet, module)
     canvas, pictures = sized(sheet, canvas, pictures)
     batch = drawn_batch(canvas, pictures, 1, get_skeleton(config.data.skeleton).num_keypoints)
@@ -56,7 +62,8 @@ def inference(
     with Peers(makers(ways, peer_poses, config, None, batch), missing) as peers:
         graphdef, state = nnx.split(build_model(config, rngs=nnx.Rngs(0)))
         on_device = jax.device_put(batch)
-        ours = {"all": lambda model, batch: model.predict(batch), **family_of(config).ways_to_predict}
+        less = {} if ways == COMPILED else family_of(config).ways_to_predict
+        ours = {"all": lambda model, batch: model.predict(batch), **less}
         jitted = {name: jax.jit(predict_of(graphdef, way)) for name, way in ours.items()}
         programs = {name: (function, (state, on_device)) for name, function in jitted.items()}
         compile_and_time(sheet, f"{pictures} x {canvas[0]} x {canvas[1]}", programs, peers)
@@ -68,9 +75,12 @@ def training_step(
     canvas: tuple[int, int] | None = None,
     pictures: int | None = None,
     ways: Sequence[str] = EAGER[1:],
+    solver: str = "callback",
 ) -> None:
-    """Forward, matching, backward, clipping and the optimizer; `ways` of PEERS beside it."""
+    """Forward, matching by `solver`, backward, clipping and the optimizer; `ways` of PEERS beside it."""
     config = config_of(sheet, module)
+    if "matching" in config:
+        config.matching.solver = solver
     canvas, pictures = sized(sheet, canvas, pictures)
     keypoints = get_skeleton(config.data.skeleton).num_keypoints
     people = min(PEOPLE, config.data.max_people)
@@ -128,7 +138,7 @@ def calls(program: Callable, arguments: tuple) -> Run:
 
 
 def compile_and_time(sheet: Sheet, case: str, programs: dict, peers: Peers, run_of: Callable = calls) -> None:
-    """Compiles; then, alone, times beside the eager peers, then beside the compiled.
+    """Compiles; then, alone, times beside the peers.
 
     Args:
         programs: name -> (jitted, arguments).
@@ -146,13 +156,10 @@ def compile_and_time(sheet: Sheet, case: str, programs: dict, peers: Peers, run_
             work[name] = Work(flops[name], bytes_of(compiled))
     if not runs:
         return
+    found = peers.ready(sheet, case, COMPILED, COMPILING_S)  # before its turn: other rows can measure meanwhile
     with sheet.alone():
-        eager = peers.ready(sheet, case, EAGER)
-        write_times(sheet, case, time_by_turns(sheet, runs | eager), compile_s, work, peak_gib=peak_gib())
-        if slow := peers.ready(sheet, case, COMPILED):
-            first = next(iter(runs))
-            times = time_by_turns(sheet, {first: runs[first]} | slow)
-            write_times(sheet, f"{case}, beside torch.compile", times, compile_s, work)
+        found |= peers.ready(sheet, case, EAGER)
+        write_times(sheet, case, time_by_turns(sheet, runs | found), compile_s, work, peak_gib=peak_gib())
 
 
 def temporaries_gib(compiled: jax.stages.Compiled) -> float:

@@ -32,7 +32,9 @@ class Peers:
         for process in self.processes.values():
             process.end()
 
-    def ready(self, sheet: Sheet, case: str, names: Collection[str] = ()) -> dict[str, Callable]:
+    def ready(
+        self, sheet: Sheet, case: str, names: Collection[str] = (), wait_s: float = WAIT_S
+    ) -> dict[str, Callable]:
         """Those of `names` (none: all) whose first call has ended; of the others a line says why not."""
         if self.missing:
             sheet.write(case=case, what="peer", missing=self.missing)
@@ -41,7 +43,7 @@ class Peers:
             if names and name not in names:
                 continue
             with sheet.guarded(f"{case}, {name}"):
-                process.result(WAIT_S)
+                process.result(wait_s)
                 found[name] = process
         return found
 

@@ -4,11 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from querypose_jax.bench.gpu import ceilings, correct, kernels, models
+from querypose_jax.bench.gpu import ceilings, correct, kernels, matching, models, resuming
 from querypose_jax.bench.gpu.sheet import CEILINGS, Sheet
 
 DETERMINISTIC = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=true"}  # see kernels.determinism
 SQUARE = (512, 512)  # SimplePose V2's canvas, pixels
+FULL_SIZE = {  # module of the configuration, canvas; None: as of the sheet
+    "querypose": ("configs.coco_r50", None),
+    "grouppose": ("configs.grouppose.coco_r50", None),
+    "edpose": ("configs.edpose.coco_r50", None),
+    "simplepose": ("configs.simplepose.coco_hourglass104", SQUARE),
+}
 
 
 @dataclass(frozen=True)
@@ -49,10 +55,21 @@ ROWS: dict[str, Row] = {
         partial(kernels.attention_times, case="decoder", dtype="float32", in_many_shapes=False), 90
     ),
     "RoIAlign, float32": Row(partial(kernels.roi_align_times, dtype="float32"), 90),
-    "querypose, inference beside torch.compile": Row(
-        partial(models.inference, module="configs.coco_r50", ways=models.COMPILED), 150
+    "matching": Row(matching.matching_times, 60),
+    "resumed to the bit": Row(resuming.resumes_to_the_bit, 60, DETERMINISTIC),
+    "querypose, training, matched on the device": Row(
+        partial(models.training_step, module="configs.coco_r50", pictures=4, solver="device"), 100
     ),
-    "grouppose, inference beside torch.compile": Row(
-        partial(models.inference, module="configs.grouppose.coco_r50", ways=models.COMPILED), 150
-    ),
+    **{
+        f"{family}, inference beside torch.compile": Row(
+            partial(models.inference, module=module, canvas=canvas, ways=models.COMPILED), 100
+        )
+        for family, (module, canvas) in FULL_SIZE.items()
+    },
+    **{
+        f"{family}, inference, one picture": Row(
+            partial(models.inference, module=module, canvas=canvas, pictures=1, ways=models.EAGER[1:]), 100
+        )
+        for family, (module, canvas) in FULL_SIZE.items()
+    },
 }
