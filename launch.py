@@ -15,11 +15,11 @@ default):
     python launch.py --config=configs/X.py --mode=plan --topology=v5e:4x8
     python launch.py --workdir=DIR --mode=replay [--step=N]
 
---config.a.b=value overrides one value. eval, predict, serve, export and replay take DIR/config.json where --config is
-not given. --weights names a file with the weights of a known model in place of a run: its path, an address, or a name
-of docs/models.md. Of a run that averages its parameters (config.train.ema_decay) predict, serve and export take the
-averages, with --raw the parameters themselves. Without --threshold predict takes the one that the run's evaluation
-found best.
+--config.a.b=value overrides one value. Where --config is not given a folder that holds a run already means that run's
+DIR/config.json, also to train on. --weights names a file with the weights of a known model in place of a run: its path,
+an address, or a name of docs/models.md. Of a run that averages its parameters (config.train.ema_decay) predict, serve
+and export take the averages, with --raw the parameters themselves. Without --threshold predict takes the one that the
+run's evaluation found best.
 """
 
 import os
@@ -27,11 +27,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+try:
+    from absl import flags, logging
+    from ml_collections import ConfigDict, config_flags
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error.name} is not installed; make env, then .venv/bin/python launch.py ...")
 
 from querypose_jax import command_line
-from querypose_jax.checkpoints.config_json import read_config
+from querypose_jax.checkpoints.config_json import has_config, read_config
 from querypose_jax.configuration.check_config import check_config
 from querypose_jax.configuration.check_keys import check_keys
 from querypose_jax.devices.distributed import join
@@ -95,10 +98,14 @@ def run(options: flags.FlagValues) -> None:
     needed, do = MODES[options.mode]
     given = {"workdir": options.weights} if options.weights else {}
     if missing := [f"--{name}" for name in needed if not (options[name].value or given.get(name))]:
-        raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}")
+        instead = " (or --weights)" if "--workdir" in missing and options.mode in TAKE_WEIGHTS else ""
+        raise UserError(f"command line: mode {options.mode} needs {', '.join(missing)}{instead}")
     if options.weights:
         options.workdir = weights_folder(options)
-    config = options.config if options.mode in ("train", "plan") else run_config(options)
+    is_new = options.mode == "train" and not has_config(Path(options.workdir))
+    config = options.config if is_new or options.mode == "plan" else run_config(options)
+    if is_new and options["config"].using_default_value:
+        print(f"no --config: {Path(DEFAULT_CONFIG).name}, a small model of drawn people")
     check_keys(config)
     check_config(config)
     if options.mode in ("train", "eval"):
@@ -126,7 +133,7 @@ def after_interrupt(options: flags.FlagValues) -> str:
 
 def weights_folder(options: flags.FlagValues) -> str:
     """The folder of the import of --weights, which is made where it is not there yet."""
-    if options.mode not in ("predict", "export") or options.workdir:
+    if options.mode not in TAKE_WEIGHTS or options.workdir:
         raise UserError("command line: --weights stands in place of --workdir in the modes predict and export")
     from querypose_jax.weights.cache import imported
     from querypose_jax.weights.download import local_file
@@ -206,6 +213,7 @@ MODES = {  # verb -> flags that it needs, what it does
     "plan": (("topology",), plan),
     "replay": (("workdir",), replay),
 }
+TAKE_WEIGHTS = ("predict", "export")  # in place of a run
 
 
 def whole_process(argv: Sequence[str]) -> None:
@@ -227,8 +235,9 @@ def console() -> None:
         from querypose_jax.weights.command import main as exchange
 
         sys.exit(exchange([program, *arguments[1:]]))
-    if verb is None and arguments[:1] not in (["--help"], ["-h"]):
-        print(f"error: the verb comes first: {program} {'|'.join(MODES)}|weights --FLAG=VALUE ...", file=sys.stderr)
+    if verb not in MODES and arguments[:1] not in (["--help"], ["-h"]):
+        wrong = f"{verb!r} is no verb" if verb else "the verb comes first"
+        print(f"error: {wrong}: {program} {'|'.join(MODES)}|weights --FLAG=VALUE ...", file=sys.stderr)
         sys.exit(2)
     whole_process([program, *([f"--mode={verb}"] if verb else []), *arguments[1 if verb else 0 :]])
 

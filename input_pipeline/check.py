@@ -80,6 +80,7 @@ def main(options: flags.FlagValues) -> int:
         print(f"{len(names)} training pictures with their labels are in {folder}")
     if options.output:
         write_report(report, Path(options.output))
+        print(f"report.json and charts are in {options.output}")
     for error in unreadable:
         print(f"error: {error}", file=sys.stderr)
     return 2 if unreadable else int(stops)

@@ -11,6 +11,8 @@ from ml_collections import config_flags
 
 from querypose_jax.errors import UserError
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+
 
 def run(
     command: Callable[[flags.FlagValues], int | None],
@@ -59,7 +61,7 @@ def parse_flags(
     values = flags.FlagValues()
     for path in (argument.removeprefix("--config=") for argument in argv if argument.startswith("--config=")):
         if not Path(path.split(":")[0]).is_file():  # what follows the colon names a variant
-            raise UserError(f"command line: {path}: no such config file; those of the library are in configs/")
+            raise UserError(f"command line: {path}: no such config file; those of the library are in {CONFIGS}")
     try:
         define(flag_values=values)
         config_flags.DEFINE_config_file(

@@ -73,4 +73,6 @@ def draw_insect(brush: ImageDraw.ImageDraw, joints: np.ndarray, length: float, n
 
 if __name__ == "__main__":
     pictures = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
-    write_insects(Path(sys.argv[1]), train=pictures, val=max(pictures // 10, 1))
+    others = max(pictures // 10, 1)
+    write_insects(Path(sys.argv[1]), train=pictures, val=others)
+    print(f"{pictures} training pictures and {others} others, with their annotations, are in {sys.argv[1]}")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "pycocotools", "av", "wandb")
-SECONDS = 3.0  # of CPU time, so that other work on the machine does not count
+HEAVY = ("tensorflow", "tensorflow_datasets", "orbax", "pycocotools", "scipy.optimize", "av", "wandb")
+TIMES = 1.6  # the processor time of importing flax alone: whatever the machine, and whatever else it does
 
 REPORT = f"""
 import json, resource, sys
@@ -25,6 +25,18 @@ print(json.dumps(dict(
 )))
 """
 
+FLAX = """
+import resource
+import flax.nnx
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime)
+"""
+
+
+@pytest.fixture(scope="module")
+def seconds_of_flax() -> float:
+    return float(subprocess.run([sys.executable, "-c", FLAX], capture_output=True, text=True, check=True).stdout)
+
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
@@ -35,7 +47,7 @@ print(json.dumps(dict(
         (["--mode=predict"], 2),
     ],
 )
-def test_the_answer_comes_within_seconds_without_heavy_imports_or_devices(arguments, code, tmp_path):
+def test_the_answer_comes_within_seconds_without_heavy_imports_or_devices(arguments, code, seconds_of_flax, tmp_path):
     command = [sys.executable, "-c", REPORT, f"--workdir={tmp_path / 'run'}", *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -44,7 +56,7 @@ def test_the_answer_comes_within_seconds_without_heavy_imports_or_devices(argume
     assert told["code"] == code
     assert told["heavy"] == []
     assert told["devices"] == []
-    assert told["seconds"] < SECONDS
+    assert told["seconds"] < TIMES * seconds_of_flax
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -73,6 +73,7 @@ def test_a_wrong_command_line_is_one_line_and_leaves_nothing(arguments, message,
 def test_flags_that_a_mode_needs_are_named(fails, tmp_path):
     assert "mode train needs --workdir" in fails(TINY)
     assert "mode predict needs --input, --output" in fails(f"--workdir={tmp_path}", "--mode=predict")
+    assert "mode predict needs --workdir, --output (or --weights)" in fails("--mode=predict", "--input=a.jpg")
     assert "mode plan needs --topology" in fails(TINY, "--mode=plan")
 
 
@@ -157,6 +158,16 @@ def test_eval_and_predict_check_the_configuration_of_the_run_with_the_overrides(
     assert "model.num_proposals=4" in fails(*mode, here, "--config.data.max_people=20")  # that of the run
     assert "unknown config key canvaz, did you mean canvas" in fails(*mode, here, "--config.eval.canvaz=exact")
     assert "config.json: no such file" in fails(*mode, f"--workdir={tmp_path}/nowhere")
+
+
+def test_training_without_a_config_goes_on_with_that_of_the_run(monkeypatch, capsys, imported, tmp_path):
+    seen = {}
+    monkeypatch.setitem(launch.MODES, "train", (("workdir",), lambda options, config: seen.update(config=config)))
+    assert launch.main(["launch.py", f"--workdir={imported}", "--config.train.num_steps=77"]) == 0
+    assert (seen["config"].model.num_proposals, seen["config"].train.num_steps) == (4, 77)
+    assert not capsys.readouterr().out
+    assert launch.main(["launch.py", f"--workdir={tmp_path}/new"]) == 0
+    assert capsys.readouterr().out == "no --config: synthetic_tiny.py, a small model of drawn people\n"
 
 
 def test_a_key_that_the_run_does_not_have_is_one_line(fails, tmp_path):
@@ -276,7 +287,6 @@ def test_train_evaluate_predict_from_nothing(tmp_path, capsys):
     [
         (["predict", "--input=a.jpg"], ["--mode=predict", "--input=a.jpg"]),
         (["train", "--workdir=run"], ["--mode=train", "--workdir=run"]),
-        (["dance"], ["--mode=dance"]),
         (["--help"], ["--help"]),
     ],
 )
@@ -298,3 +308,7 @@ def test_the_console_command_exchanges_weights_and_asks_for_a_verb(monkeypatch, 
         with pytest.raises(SystemExit, match="2"):
             launch.console()
         assert "error: the verb comes first: querypose-jax train|eval|predict" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["querypose-jax", "check"])
+    with pytest.raises(SystemExit, match="2"):
+        launch.console()
+    assert "error: 'check' is no verb: querypose-jax train|eval|predict" in capsys.readouterr().err

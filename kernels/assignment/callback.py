@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from kernels.assignment.guard import guard_costs
 
 
 def _solve(cost: Array | np.ndarray, is_person: Array | np.ndarray) -> np.ndarray:
     """cost [B, N, G] -> query of each person [B, G], N where there is no person."""
+    from scipy.optimize import linear_sum_assignment  # 0.7 s that a command's help need not wait for
+
     queries = cost.shape[1]
     query = np.full(is_person.shape, queries, np.int32)
     for picture, (matrix, mask) in enumerate(zip(np.asarray(cost), np.asarray(is_person), strict=True)):

@@ -22,6 +22,11 @@ def write_config(directory: Path, config: ConfigDict) -> None:
     write_json(directory / NAME, config.to_dict(), indent=2)
 
 
+def has_config(directory: Path) -> bool:
+    """Whether a folder holds the configuration of a run or an import."""
+    return (directory / NAME).is_file()
+
+
 def changes(directory: Path, config: ConfigDict) -> str:
     """`optimizer.learning_rate 0.0001 -> 0.5, ...`: in what a configuration differs from DIR/config.json; "" where in
     nothing, and where there is none."""

@@ -123,8 +123,11 @@ def stablehlo_writer(predictor: Predictor, folder: Path, platforms: Sequence[str
 
 
 def forget(folder: Path) -> None:
-    """Removes what says that a folder holds a whole export: it is not true until the end of the next one."""
-    (folder / exported.ABOUT).unlink(missing_ok=True)
+    """Removes an earlier export, of either format, from a folder; first what says that it is a whole one."""
+    names = [exported.ABOUT, exported.WEIGHTS, exported.ONNX_WEIGHTS]
+    programs = [path for format in FORMATS for path in folder.glob(f"program_*.{format}")]
+    for path in (*(folder / name for name in names), *programs):
+        path.unlink(missing_ok=True)
 
 
 def export_program(

@@ -45,8 +45,8 @@ def predict_input(
         smooth: follows people and smooths their joints over the frames of a video.
 
     Raises:
-        UserError: nothing to read, pictures and videos mixed, the output would overwrite the input, holds the
-            unfinished work of another command, or another command is writing there.
+        UserError: nothing to read, pictures and videos mixed, pictures with `track` or `smooth`, the output would
+            overwrite the input, holds the unfinished work of another command, or another command is writing there.
     """
     threshold = checked_threshold(threshold, predictor.threshold.score)
     with one_writer(Path(output)):
@@ -62,6 +62,8 @@ def _predict(predictor: Predictor, input: str, output: str, threshold: float, fo
         input = str(fetched(input, Path(output) / "fetched"))
     paths = _named_by(input)
     videos = [path for path in paths if is_video(path)]
+    if not videos and (flags := " and ".join(f"--{name}" for name, wanted in follow.items() if wanted)):
+        raise UserError(f"{input}: {flags}: people are followed over the frames of a video, and these are pictures")
     if not videos:
         count = predict_files(predictor, input, output, threshold)
         return f"{counted(count, 'picture')} with poses and predictions.json are in {output}"

@@ -112,6 +112,21 @@ def test_an_exported_simplepose_gives_the_poses_of_the_model(pictures, tmp_path,
         np.testing.assert_allclose(found["keypoints"], ours.keypoints, atol=1e-2)
 
 
+def test_an_earlier_export_of_either_format_is_replaced_whole(predictor, tmp_path):
+    for name in (
+        "about.json",
+        "weights.npz",
+        "weights.bin",
+        "program_1x9x9.onnx",
+        "program_1x9x9.stablehlo",
+        "mine.txt",
+    ):
+        (tmp_path / name).write_text("old")
+    export_model(predictor, tmp_path, [(64, 96)], platforms=("cpu",), progress=False)
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"about.json", "weights.npz", "program_1x64x96.stablehlo", "exported.py", "mine.txt"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -44,6 +44,13 @@ def test_pictures_under_rarer_suffixes_are_predicted_from_folders(predictor, tmp
     assert listing(tmp_path / "out") == ["a.jpg", "predictions.json"]
 
 
+def test_pictures_have_nobody_to_follow_over_frames(predictor, tmp_path):
+    RED.save(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match="a.jpg: --track and --smooth: people are followed over the frames of a video"):
+        predict_input(predictor, str(tmp_path / "a.jpg"), str(tmp_path / "out"), track=True, smooth=True)
+    assert not list(tmp_path.glob("out/*.jpg"))
+
+
 @pytest.mark.parametrize(
     ("suffix", "container", "codec"),
     [
