@@ -4,8 +4,10 @@ Drawing with jax.random compiles a program for every shape, which takes longer t
 step (11 s for the small synthetic model); numpy draws the same numbers on every platform and compiles nothing.
 """
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,30 +36,32 @@ class Keys:
 Rngs = nnx.Rngs | Keys
 
 
-def drawn(draw: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]) -> nnx.Initializer:
-    """An initialiser (key, shape, dtype) -> array from a function (generator, shape) -> numbers."""
+Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
-    def init(key: Array, shape: tuple[int, ...], dtype=jnp.float32, out_sharding=None) -> Array:
-        def on_host(bits):
-            generator = np.random.Generator(np.random.Philox(seed=np.asarray(bits).ravel().tolist()))
-            return draw(generator, tuple(shape)).astype(dtype)
 
-        bits = jax.random.key_data(key)
-        if isinstance(bits, jax.core.Tracer):  # inside jit or eval_shape
-            return jax.pure_callback(on_host, jax.ShapeDtypeStruct(tuple(shape), dtype), bits)
-        return jnp.asarray(on_host(bits))
+def drawn_on_host(draw: Draw, shape: tuple[int, ...], dtype: Any, bits: Any) -> np.ndarray:
+    """draw(generator, shape) with a generator that follows from the bits of a key."""
+    generator = np.random.Generator(np.random.Philox(seed=np.asarray(bits).ravel().tolist()))
+    return draw(generator, shape).astype(dtype)
 
-    return init
+
+def drawn(draw: Draw, key: Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+    """An array of this shape and type; with `draw` given, an initialiser."""
+    bits = jax.random.key_data(key)
+    on_host = functools.partial(drawn_on_host, draw, tuple(shape), dtype)
+    if isinstance(bits, jax.core.Tracer):  # inside jit or eval_shape
+        return jax.pure_callback(on_host, jax.ShapeDtypeStruct(tuple(shape), dtype), bits)
+    return jnp.asarray(on_host(bits))
 
 
 def uniform(bound: float) -> nnx.Initializer:
     """U(-bound, bound)."""
-    return drawn(lambda generator, shape: generator.random(shape, np.float32) * (2 * bound) - bound)
+    return functools.partial(drawn, lambda generator, shape: generator.random(shape, np.float32) * (2 * bound) - bound)
 
 
 def normal(deviation: float = 1.0) -> nnx.Initializer:
     """N(0, deviation^2)."""
-    return drawn(lambda generator, shape: generator.standard_normal(shape, np.float32) * deviation)
+    return functools.partial(drawn, lambda generator, shape: generator.standard_normal(shape, np.float32) * deviation)
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:

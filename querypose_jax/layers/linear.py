@@ -24,16 +24,17 @@ def linear(
     dtype: jnp.dtype,
     rngs: Rngs,
     *,
-    bias: str = "uniform",
+    bias: str | nnx.Initializer = "uniform",
     kernel_init: nnx.Initializer = xavier_uniform,
 ) -> nnx.Linear:
-    """Linear layer; bias: "uniform" (as PyTorch draws it), "zero" or "none"."""
+    """Linear layer; bias: "uniform" (as PyTorch draws it), "zero", "none" or an initialiser."""
+    named = {"uniform": uniform_fan_in(fan_in), "zero": nnx.initializers.zeros, "none": None}
     return nnx.Linear(
         fan_in,
         fan_out,
         use_bias=bias != "none",
         kernel_init=kernel_init,
-        bias_init=uniform_fan_in(fan_in) if bias == "uniform" else nnx.initializers.zeros,
+        bias_init=named[bias] if isinstance(bias, str) else bias,
         dtype=dtype,
         param_dtype=at_least_float32(dtype),
         rngs=rngs,

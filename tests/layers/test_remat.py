@@ -46,6 +46,7 @@ def test_an_hrnet_module_moves_its_statistics_once_either_way():
     assert any(np.any(mean[...]) for mean in means)
 
 
+@pytest.mark.slow
 def test_a_swin_block_drops_the_same_paths_again():
     block = SwinBlock(8, 2, True, 0.5, FLOAT32, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (4, 7, 7, 8))

@@ -18,6 +18,7 @@ from querypose_jax.structures import FILLER_ID, PeopleBudget
 from tests.models.small_model import loss_and_gradients, losses, people_batch, small_config, small_model
 
 
+@pytest.mark.slow
 def test_padding_people_and_rows_change_no_loss():
     """Two more slots per picture and ten more rows: same losses."""
     batch = people_batch()

@@ -65,6 +65,7 @@ def test_two_processes_give_the_metrics_of_one(run, prune):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_whether_to_run_more_queries_is_decided_by_all_processes_alike():
     def arguments(port: int, process: int, count: int) -> list[str]:
         return ["-m", "tests.multi_device.chunks", str(port), str(process), str(count)]

@@ -72,6 +72,7 @@ def fake_command(workdir: Path) -> list[str]:
     return ["-m", "tests.resume.fake_run", str(workdir)]
 
 
+@pytest.mark.slow
 def test_a_killed_training_loop_continues_to_the_bit(tmp_path):
     check_kill_and_restart(fake_command, tmp_path, kill_at=18, num_steps=60)
     killed, whole = (load_arrays(tmp_path / name, 60) for name in ("killed", "whole"))

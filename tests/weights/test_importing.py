@@ -181,6 +181,7 @@ def test_a_light_checkpoint_for_a_full_config_is_called_that_and_the_other_way_r
     )
 
 
+@pytest.mark.slow
 def test_another_trunk_is_called_by_its_name():
     hrnet = small_head(name="hrnet", branch_width=32, pyramid="plain")
     file = hollow(shapes(hrnet))

@@ -55,8 +55,8 @@ class DeformableAttention(nnx.Module):
         wide, zeros = at_least_float32(dtype), nnx.initializers.zeros
         self.grid = (heads, levels, points)
         count = heads * levels * points
-        self.offsets = linear(width, 2 * count, wide, rngs, bias="zero", kernel_init=zeros)
-        self.offsets.bias[...] = jnp.asarray(ring_offsets(*self.grid).ravel(), wide)
+        rings = ring_offsets(*self.grid).ravel()
+        self.offsets = linear(width, 2 * count, wide, rngs, bias=nnx.initializers.constant(rings), kernel_init=zeros)
         self.attention = linear(width, count, wide, rngs, bias="zero", kernel_init=zeros)
         self.values = linear(width, width, dtype, rngs, bias="zero")
         self.output = linear(width, width, dtype, rngs, bias="zero")

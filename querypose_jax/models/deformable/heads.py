@@ -17,17 +17,21 @@ PRIOR = 0.01  # probability of each class at the start
 
 def class_head(width: int, columns: int, dtype: jnp.dtype, rngs: Rngs) -> nnx.Linear:
     """Class logits in at least float32, at first of probability 0.01."""
-    wide = at_least_float32(dtype)
-    head = linear(width, columns, wide, rngs, bias="zero", kernel_init=pytorch_uniform)
-    head.bias[...] = jnp.full(columns, -math.log((1 - PRIOR) / PRIOR), wide)
-    return head
+    bias = nnx.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
+    return linear(width, columns, at_least_float32(dtype), rngs, bias=bias, kernel_init=pytorch_uniform)
 
 
 class MLP(nnx.Module):
     """Linear layers with ReLUs between them."""
 
     def __init__(
-        self, sizes: Sequence[int], dtype: jnp.dtype, rngs: Rngs, *, kernel_init: nnx.Initializer = pytorch_uniform
+        self,
+        sizes: Sequence[int],
+        dtype: jnp.dtype,
+        rngs: Rngs,
+        *,
+        kernel_init: nnx.Initializer = pytorch_uniform,
+        starts_at_zero: bool = False,
     ):
         """
         Args:
@@ -35,9 +39,13 @@ class MLP(nnx.Module):
             dtype: of the computation.
             rngs: keys of the initial values.
             kernel_init: of all kernels; PyTorch's default for heads, xavier_uniform inside the transformer.
+            starts_at_zero: the last layer is zero, and so is what comes out at first.
         """
-        pairs = itertools.pairwise(sizes)
-        self.layers = nnx.List([linear(i, o, dtype, rngs, kernel_init=kernel_init) for i, o in pairs])
+        *hidden, last = itertools.pairwise(sizes)
+        zeros = nnx.initializers.zeros
+        of_last = dict(kernel_init=zeros, bias=zeros) if starts_at_zero else dict(kernel_init=kernel_init)
+        layers = [linear(i, o, dtype, rngs, kernel_init=kernel_init) for i, o in hidden]
+        self.layers = nnx.List([*layers, linear(*last, dtype, rngs, **of_last)])
 
     def __call__(self, x: Float[Array, "*B _"]) -> Float[Array, "*B _"]:
         *hidden, last = self.layers
@@ -51,11 +59,7 @@ def moving_head(sizes: Sequence[int], dtype: jnp.dtype, rngs: Rngs) -> MLP:
 
     Computed in at least float32: 0.01 of a logit is three pixels in the middle of a canvas of 1333.
     """
-    head = MLP(sizes, at_least_float32(dtype), rngs)
-    last = head.layers[-1]
-    last.kernel[...] = jnp.zeros_like(last.kernel[...])
-    last.bias[...] = jnp.zeros_like(last.bias[...])
-    return head
+    return MLP(sizes, at_least_float32(dtype), rngs, starts_at_zero=True)
 
 
 def position_head(sizes: Sequence[int], dtype: jnp.dtype, rngs: Rngs) -> MLP:

@@ -1,5 +1,6 @@
 """One stage of the box decoder: Sparse R-CNN (Sun et al. 2021), paper section 3.1."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -36,8 +37,8 @@ class BoxDecoder(nnx.Module):
         self.ffn_norm = layer_norm(dim, dtype, rngs)
         self.class_tower = Tower(dim, config.class_layers, dtype, rngs)
         self.box_tower = Tower(dim, config.box_layers, dtype, rngs)
-        self.class_logits = linear(dim, config.num_classes, dtype, rngs)
-        self.class_logits.bias[...] = jnp.full_like(self.class_logits.bias[...], -jnp.log((1 - PRIOR) / PRIOR))
+        prior = nnx.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
+        self.class_logits = linear(dim, config.num_classes, dtype, rngs, bias=prior)
         self.box_deltas = linear(dim, 4, dtype, rngs)
 
     @jax.named_scope("box_decoders")
