@@ -19,7 +19,7 @@ def forward(**model):
     return jax.jit(call), state
 
 
-@pytest.mark.parametrize(("light", "calls"), [(True, 1), (False, 2)])
+@pytest.mark.parametrize(("light", "calls"), [(True, 1), pytest.param(False, 2, marks=pytest.mark.slow)])
 def test_a_step_asks_the_host_once_in_the_light_version_and_else_once_a_stage(light, calls):
     call, state = forward(light=light, stages=2)
     assert (

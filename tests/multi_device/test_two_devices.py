@@ -51,7 +51,7 @@ def test_a_training_step_moves_parameters_and_statistics_alike(step):
         np.testing.assert_allclose(two[name], one[name], rtol=1e-3, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("solver", ["callback", "device"])
+@pytest.mark.parametrize("solver", [pytest.param("callback", marks=pytest.mark.slow), "device"])
 def test_matching_is_the_same_and_gathers_no_costs(solver, tmp_path):
     one, two = one_and_several(f"matching_{solver}", tmp_path)
     np.testing.assert_array_equal(two["query"], one["query"])

@@ -59,6 +59,7 @@ def test_focal_loss_equals_reference(golden, dtype):
     assert_close(gradient, golden["focal_grad"], relative=TOLERANCE[dtype])
 
 
+@goldens.float32_is_slow
 def test_box_losses_equal_reference(golden, dtype):
     pred, gt = array(golden, "giou_pred", dtype), array(golden, "giou_gt", dtype)
     assert_close(giou(pred, gt), golden["giou"], relative=TOLERANCE[dtype])
@@ -69,6 +70,7 @@ def test_box_losses_equal_reference(golden, dtype):
     assert_close(total, golden["l1_sum"], relative=TOLERANCE[dtype])
 
 
+@goldens.float32_is_slow
 def test_flow_density_equals_reference(golden, dtype):
     graphdef, params = nnx.split(flow(golden, dtype))
 
@@ -81,6 +83,7 @@ def test_flow_density_equals_reference(golden, dtype):
     assert_close(gradient, golden["flow_grad"], relative=TOLERANCE[dtype])
 
 
+@goldens.float32_is_slow
 def test_keypoint_targets_and_rle_equal_reference(golden, dtype):
     boxes, keypoints = array(golden, "rle_boxes", dtype), array(golden, "rle_keypoints", dtype)
     target, is_labelled = to_box_relative(keypoints, boxes)

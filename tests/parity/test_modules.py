@@ -76,6 +76,7 @@ def test_blocks_equal_reference(golden, dtype, record_property):
     check("delta_out", apply_deltas(array("delta_deltas"), array("delta_boxes")))
 
 
+@goldens.float32_is_slow
 def test_keypoint_heads_equal_reference(golden, dtype):
     """The released head of each part, on the same input row for every part."""
     _, pose = stage(golden, dtype)

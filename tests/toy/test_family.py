@@ -65,6 +65,7 @@ def test_it_resumes_after_sigkill_to_the_bit(trained, folder):
     assert all(line["skipped_steps"] == 0 for line in lines)
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_its_pictures_are_drawn(trained, folder):
     run("--mode=eval", f"--workdir={trained}", f"--config.data.prepared={folder}/data", "--config.eval.flip=True")
     metrics = json.loads((trained / "eval" / "12" / "metrics.json").read_text())
