@@ -117,9 +117,10 @@ def test_a_fixed_number_of_chunks_is_kept_although_more_is_wanted():
     assert has_run.sum(1).tolist() == [30, 30]
 
 
-@pytest.mark.parametrize("light", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("light", [True, False])
 def test_the_model_reports_the_same_poses_with_and_without_pruning(light):
-    model = small_model(light=light, stages=2, dtype="float64", num_proposals=12, proposal_grid=(3, 4))
+    model = small_model(light=light, dtype="float64", num_proposals=12, proposal_grid=(3, 4))
     graphdef, state = nnx.split(model)
     batch = people_batch(people=(2, 1, 0))
     batch = dataclasses.replace(batch, image_id=jnp.array([4, 7, -1]))

@@ -37,6 +37,7 @@ def test_padding_people_and_rows_change_no_loss():
     chex.assert_trees_all_close(tight, loose, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_remat_computes_every_stage_again():
     """Each of these names its option prevent_cse in the program; the flow and the backbone name none."""
 
