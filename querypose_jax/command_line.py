@@ -87,6 +87,8 @@ def one_line(error: Exception) -> str:
         if "get_config() takes 0 positional arguments" in text:
             text = "this config file has no variants; leave out what follows the colon"
     text = " ".join(text.replace("\\n", " ").split())
+    text = re.sub(r"invalid literal for int\(\) with base 10: ('.*?')", r"\1 is not a whole number", text)
+    text = re.sub(r"could not convert string to float: ('.*?')", r"\1 is not a number", text)
     if isinstance(error, KeyError | AttributeError):
         text = re.sub(r"( Did you mean \S+) instead of .*", r"\1", text)
         return "unknown config key " + re.sub(r"[\\'\"]", "", text).replace(" Did you", ", did you").rstrip("?")

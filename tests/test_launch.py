@@ -52,7 +52,7 @@ def imported(tmp_path) -> Path:
     [
         ([TINY, "--config.train.num_stepz=3"], "unknown config key num_stepz, did you mean num_steps"),
         ([TINY, "--config.modle.dim=3"], "unknown config key modle"),
-        ([TINY, "--config.train.num_steps=many"], "--config.train.num_steps=many"),
+        ([TINY, "--config.train.num_steps=many"], "--config.train.num_steps=many: 'many' is not a whole number"),
         (["--config=configs/nothing.py"], "configs/nothing.py: no such config file"),
         ([TINY, "--speed=9"], "Unknown command line flag 'speed'"),
         ([TINY, "--mode=dance"], "--mode=dance"),

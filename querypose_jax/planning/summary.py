@@ -44,11 +44,12 @@ def data_summary(pictures: int, people: int, config: ConfigDict, devices: int, l
     """What there is to train on, what was left out of it if anything, and what a step takes of it."""
     data, train = config.data, config.train
     epochs = train.num_steps * data.batch_size / max(pictures, 1)
+    on = "1 device" if devices == 1 else f"{devices} devices"
     budgets = f" x {len(data.people_ladder)} budgets of people" if data.people_ladder else ""
     return (
         f"data {data.name}, split {data.train_split}: {pictures:,} pictures, {people:,} people "
         f"({people / max(pictures, 1):.1f} per picture){left_out and f'; {left_out}'}\n"
-        f"{train.num_steps:,} steps of {data.batch_size} pictures on {devices} devices: {epochs:.1f} epochs; "
+        f"{train.num_steps:,} steps of {data.batch_size} pictures on {on}: {epochs:.1f} epochs; "
         f"up to {len(data.canvases)} canvases{budgets} to compile for"
     )
 

@@ -1,5 +1,6 @@
 """The verb export: a checkpoint as programs that run without this project."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,11 +37,14 @@ def export(
     Raises:
         UserError: a canvas or batch size that is none, or no such checkpoint.
     """
-    try:
-        sizes = [tuple(map(int, text.split("x"))) for text in canvases]
-        counts = [int(text) for text in batch_sizes]
-    except ValueError as error:
-        raise UserError(f"command line: canvases are HEIGHTxWIDTH, batch sizes numbers ({error})") from None
+    for text in canvases:
+        if not re.fullmatch(r"[0-9]{1,9}x[0-9]{1,9}", text):
+            raise UserError(f"command line: --canvases={text}: a canvas is HEIGHTxWIDTH, such as 800x1088")
+    for text in batch_sizes:
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            raise UserError(f"command line: --batch_sizes={text}: a batch size is a whole number")
+    sizes = [tuple(map(int, text.split("x"))) for text in canvases]
+    counts = [int(text) for text in batch_sizes]
     config.update_from_flattened_dict(family_of(config).exported)
     dtype = "float32" if format == "onnx" else None
     predictor = Predictor.from_checkpoint(workdir, step, config, dtype, raw)

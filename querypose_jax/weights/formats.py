@@ -48,7 +48,7 @@ def check_file(path: Path) -> None:
     if path.suffix == PADDLE:
         raise UserError(f"{path}: is a file of Paddle, which is not read here; name the one for PyTorch")
     if path.suffix not in READERS:
-        raise UserError(f"{path}: the ending of a weights file is one of {', '.join(READERS)}; rename it")
+        raise UserError(f"{path}: not a file of weights by its name, which ends in one of {', '.join(READERS)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; name a file of weights")
     if stranger := what_it_is(path):

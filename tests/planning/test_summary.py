@@ -45,4 +45,4 @@ def test_model_summary_counts_every_parameter_once_and_every_part_computes():
 def test_data_summary_says_how_much_there_is_and_how_often_it_is_seen():
     text = data_summary(12, 30, tiny_run.get_config(), devices=1)
     assert "12 pictures, 30 people (2.5 per picture)" in text
-    assert "12 steps of 2 pictures on 1 devices: 2.0 epochs" in text
+    assert "12 steps of 2 pictures on 1 device: 2.0 epochs" in text
