@@ -102,7 +102,7 @@ def test_entries_that_are_no_tensors_are_named_not_read():
 def test_what_is_no_weights_file_is_one_line(tmp_path):
     one_line(tmp_path / "none.pth", "no such file")
     (tmp_path / "a.txt").write_text("hello")
-    one_line(tmp_path / "a.txt", r"ending .* \.pth, \.pt, \.pkl, \.safetensors")
+    one_line(tmp_path / "a.txt", r"by its name, which ends in one of \.pth, \.pt, \.pkl, \.safetensors")
     (tmp_path / "empty.pkl").write_bytes(pickle.dumps({"model": {}}))
     one_line(tmp_path / "empty.pkl", "no tensors in it")
     (tmp_path / "twin.pdparams").write_bytes(b"x")
