@@ -9,6 +9,7 @@ names: {0: person}            or a list; in the order of the labels
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,12 @@ from input_pipeline.coco_file import short
 from querypose_jax.errors import UserError
 
 LONGEST_WORD = 1000  # characters of a value without quotes; a number of more may take for ever to make
+DEEPEST = 20  # values in values; a reader of YAML takes time with the square of it
 LARGEST_FILE = 2**20  # bytes; such a file has a few hundred, some thousand with many classes
+OPENING = (
+    yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken, yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken,
+)  # fmt: skip
+CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 SPLITS = ("train", "val", "test", "trainval")  # the last one is CrowdPose's
 
 
@@ -48,7 +54,7 @@ def read_data_yaml(path: Path) -> DataYaml:
         raise UserError(f"{path}: has more than {LARGEST_FILE:,} bytes, which no data.yaml needs")
     try:
         text = path.read_text(encoding="utf-8")
-        refused = next(filter(None, map(refusal, yaml.scan(text))), "")
+        refused = first_refusal(yaml.scan(text))
         content = None if refused else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not YAML ({short(error)})") from None
@@ -70,6 +76,18 @@ def read_data_yaml(path: Path) -> DataYaml:
         classes=checked_names(content.get("names"), "names", path),
         joint_names=checked_joint_names(content.get("kpt_names"), joints, path),
     )
+
+
+def first_refusal(tokens: Iterator[Any]) -> str:
+    """What is wrong with a file of YAML before anything is made of it; "" where nothing is. Reads no further."""
+    depth = 0
+    for token in tokens:
+        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        if depth > DEEPEST:
+            return f"has values in values in values, more than {DEEPEST} deep, which no data.yaml needs"
+        if found := refusal(token):
+            return found
+    return ""
 
 
 def refusal(token: Any) -> str:

@@ -298,6 +298,9 @@ def test_joints_of_two_numbers_may_be_none(folder):
         ("[2, 3]", "[1000000000000, 3]", "flip_idx must pair the 1000000000000 joints"),
         ("[dog, 'no']", ":".join(["1"] * 600), "has a value of 1,199 characters; put a text of this length in quotes"),
         ("[dog, 'no']", "[\u200b", "is not YAML"),
+        ("[dog, 'no']", "[" * 500_000, "has values in values in values, more than 20 deep"),
+        ("[dog, 'no']", "\n" + "- " * 500_000, "has values in values in values, more than 20 deep"),
+        ("[dog, 'no']", "{a: " * 100_000, "has values in values in values, more than 20 deep"),
     ],
 )
 def test_what_a_data_yaml_may_say_at_worst_is_one_line(config, folder, old, new, said):
