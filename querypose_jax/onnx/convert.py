@@ -87,8 +87,8 @@ def computed(equation: Any, operands: list[Value]) -> list[Value]:
 def scan(graph: Graph, equation: Any, operands: list[Value]) -> list[Value]:
     """A loop over the leading axis; one of a single turn is none."""
     params = equation.params
-    first, second = params["num_consts"], params["num_consts"] + params["num_carry"]
-    shared, carry, slices = operands[:first], operands[first:second], operands[second:]
+    consts, carried = scan_counts(params)
+    shared, carry, slices = operands[:consts], operands[consts : consts + carried], operands[consts + carried :]
     if params["length"] == 1:
         one = [arrays.reshaped(graph, x, x.shape[1:]) for x in slices]
         results = convert(graph, params["jaxpr"], [*shared, *carry, *one])
@@ -112,6 +112,14 @@ def scan(graph: Graph, equation: Any, operands: list[Value]) -> list[Value]:
         num_scan_inputs=len(slices),
         **backwards,
     )
+
+
+def scan_counts(params: dict[str, Any]) -> tuple[int, int]:
+    """How many operands of a scan are the same in every turn, and how many are carried on."""
+    if "ft_in" not in params:  # jax 0.10
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()
+    return len(consts), len(carry)
 
 
 def _named(value: Value, name: str) -> Value:
