@@ -1,11 +1,16 @@
-"""Trains, or predicts a video, for a while, and looks whether memory, speed and open files stay as they are.
+"""Trains, predicts a video or serves the page for a while; looks whether memory, speed and open files stay as they are.
 
-    python scripts/soak.py --what=train|video [--minutes=20] [--every=10]
+    python scripts/soak.py --what=train|video|page [--config=configs/edpose/synthetic_tiny.py] [--minutes=20]
+        [--every=10]
 
-train: `launch.py` on configs/synthetic_tiny.py, ended by SIGTERM. video: predict_video on a drawn film, again and
-again, with the untrained model of the same configuration. A thread reads host memory (RssAnon), open files and the
-steps or frames so far, from /proc (Linux). The first fifth, two minutes at most, is warm-up. Exit code 1 where memory
-grows by more than 2 % an hour, the last quarter is more than 10 % slower than the first, or files stay open.
+train: `launch.py` on the configuration, ended by SIGTERM. video: predict_video on a drawn film, again and again, with
+its untrained model. page: the page with the same model, and four visitors, threads of this process, who send pictures,
+some of them broken, and look at all views. A thread reads host memory (RssAnon), open files and the steps, frames or
+answers so far, from /proc (Linux). The first fifth, two minutes at most, is warm-up.
+
+A straight line goes through the memory of all minutes; a direction can be told where its slope is more than twice its
+standard error. Exit code 1 where memory grows, by more than 2 % an hour and in a direction that can be told, the last
+quarter is more than 10 % slower than the first, or files stay open.
 
 Memory is what is held between two steps: RssAnon without the allocator's blocks in use, right after its free pages were
 given back to the system, plus the least of blocks in use in the same minute. A training process keeps free pages
@@ -14,6 +19,7 @@ Of open files the least of a minute counts: pictures are opened and closed all t
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -23,9 +29,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 ROOT = Path(__file__).parent.parent
@@ -36,9 +46,9 @@ from flax import nnx  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import launch  # noqa: E402
-from configs import synthetic_tiny  # noqa: E402
 from querypose_jax.devices.process import prepare_process  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
+from querypose_jax.inference.serving import make_server  # noqa: E402
 from querypose_jax.inference.video import Frame  # noqa: E402
 from querypose_jax.inference.video_files import predict_video  # noqa: E402
 from querypose_jax.inference.video_writer import write_video  # noqa: E402
@@ -48,6 +58,8 @@ from querypose_jax.skeletons import get_skeleton  # noqa: E402
 
 MEMORY_PERCENT_PER_HOUR, SLOWER, MORE_FILES = 2.0, 0.10, 0  # the limits
 WINDOW_S = 60
+UNITS = {"train": "steps", "video": "frames", "page": "answers"}
+VISITORS = 4
 MOMENT_S, READS = 2, 20  # in a few steps there is a moment without temporary arrays
 FRAMES, RATE = 1000, Fraction(25)  # of the film
 
@@ -59,7 +71,7 @@ class Sample(NamedTuple):
     used: int  # bytes of allocated blocks, the least of a moment
     rest: int  # bytes of everything else, after free pages were given back
     files: int
-    done: int  # steps or frames
+    done: int  # steps, frames or answers
 
 
 class Work(NamedTuple):
@@ -111,10 +123,10 @@ def soak(work: Work, minutes: float, every: float) -> list[Sample]:
     return samples
 
 
-def training(folder: Path) -> Work:
+def training(folder: Path, config: str) -> Work:
     """A training run, stopped as one on a machine that is taken away."""
     command = [
-        "launch.py", "--config=configs/synthetic_tiny.py", f"--workdir={folder / 'run'}",
+        "launch.py", f"--config={config}", f"--workdir={folder / 'run'}",
         f"--config.data.prepared={folder / 'data'}", "--config.train.num_steps=1000000",
     ]  # fmt: skip
     os.chdir(ROOT)
@@ -135,11 +147,15 @@ def last_step(workdir: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
-def video(folder: Path) -> Work:
+def untrained(config: str) -> Predictor:
+    """The model of a configuration with its first values."""
+    read = import_module(config.removesuffix(".py").replace("/", ".")).get_config()
+    return Predictor(read, *nnx.split(build_model(read, rngs=nnx.Rngs(0))), get_skeleton(read.data.skeleton))
+
+
+def video(folder: Path, config: str) -> Work:
     """Frames of a film that is predicted again and again."""
-    film = draw_film(folder / "film.mp4")
-    config = synthetic_tiny.get_config()
-    predictor = Predictor(config, *nnx.split(build_model(config, rngs=nnx.Rngs(0))), get_skeleton(config.data.skeleton))
+    film, predictor = draw_film(folder / "film.mp4"), untrained(config)
     count, over, stream = [0], threading.Event(), predictor.stream
 
     def counted(*arguments) -> Iterator:
@@ -158,6 +174,48 @@ def video(folder: Path) -> Work:
 
     predictor.stream = counted
     return Work(predict, lambda: count[0], over.set)
+
+
+def page(folder: Path, config: str) -> Work:
+    """Answers of the served page, to people who come again and again."""
+    server = make_server(untrained(config), port=0)
+    address = f"http://127.0.0.1:{server.server_port}"
+    views = server.RequestHandlerClass.about["views"]
+    pictures, answers, over = [*drawn_pictures(), b"no picture"], [0] * VISITORS, threading.Event()
+
+    def visit(number: int) -> None:
+        turn = number
+        while not over.is_set():
+            path = f"/predict?threshold=0&view={views[turn % len(views)]}"
+            with suppress(HTTPError):  # what is no picture is refused
+                urlopen(Request(address + path, pictures[turn % len(pictures)]), timeout=600).read()
+            answers[number] += 1
+            turn += 1
+
+    def serve() -> None:
+        visitors = [threading.Thread(target=visit, args=(number,)) for number in range(VISITORS)]
+        for visitor in visitors:
+            visitor.start()
+        server.serve_forever()
+        for visitor in visitors:
+            visitor.join()
+        server.server_close()
+
+    def stop() -> None:
+        over.set()
+        server.shutdown()
+
+    return Work(serve, lambda: sum(answers), stop)
+
+
+def drawn_pictures() -> list[bytes]:
+    """JPEGs of three sizes."""
+    files = []
+    for width, height in ((192, 160), (160, 192), (640, 480)):
+        noise = np.random.default_rng(width).integers(0, 255, (height // 8, width // 8, 3), np.uint8)
+        Image.fromarray(noise).resize((width, height)).save(file := io.BytesIO(), "JPEG")
+        files.append(file.getvalue())
+    return files
 
 
 def draw_film(path: Path) -> Path:
@@ -197,12 +255,17 @@ def windows(samples: list[Sample]) -> list[Held]:
     ]
 
 
-def slope(held: list[Held]) -> float:
-    """Growth of memory in percent of its mean per hour: a straight line through all windows."""
-    if len(held) < 2:
-        return float("nan")  # never within the limits
+def slope(held: list[Held]) -> tuple[float, float]:
+    """Growth of memory in percent of its mean per hour, by a straight line through all windows, and its standard error;
+    NaN where there are too few."""
     hours, memory = np.array([(h.seconds / 3600, h.memory) for h in held]).T
-    return float(100 * np.polyfit(hours - hours[0], memory, 1)[0] / memory.mean())
+    percent, hours = 100 * memory / memory.mean(), hours - hours.mean()
+    spread, free = (hours**2).sum(), len(held) - 2
+    if free < 0:
+        return float("nan"), float("nan")  # never within the limits
+    growth = (hours * percent).sum() / spread
+    rest = percent - percent.mean() - growth * hours
+    return float(growth), float(np.sqrt((rest**2).sum() / free / spread)) if free else float("nan")
 
 
 def speed(samples: list[Sample]) -> float:
@@ -217,25 +280,26 @@ def judge(samples: list[Sample], what: str) -> bool:
     steady = [s for s in samples if s.seconds - begin >= min(120, length / 5)]
     quarter = max(len(steady) // 4, 2)
     held = windows(steady)
-    growth, speeds = slope(held), (speed(steady[:quarter]), speed(steady[-quarter:]))
-    unit = "steps" if what == "train" else "frames"
+    (growth, error), speeds = slope(held), (speed(steady[:quarter]), speed(steady[-quarter:]))
+    unit, direction = UNITS[what], "" if abs(growth) > 2 * error else ": no direction"
     print(f"{what}: {length / 60:.1f} min, {samples[-1].done} {unit}, {len(steady)} samples after warm-up")
     print(f"memory held in each minute, MiB: {' '.join(f'{h.memory / 2**20:.1f}' for h in held)}")
-    print(f"memory: {growth:+.2f} % an hour")
+    print(f"memory: {growth:+.2f} % an hour, standard error {error:.2f}{direction}")
     print(f"speed: {speeds[0]:.2f} -> {speeds[1]:.2f} {unit}/s ({100 * (speeds[1] / speeds[0] - 1):+.1f} %)")
     print(f"open files, least of the first and of the last minute: {held[0].files} -> {held[-1].files}")
-    within = growth <= MEMORY_PERCENT_PER_HOUR and speeds[1] >= (1 - SLOWER) * speeds[0]
+    within = (growth <= MEMORY_PERCENT_PER_HOUR or growth <= 2 * error) and speeds[1] >= (1 - SLOWER) * speeds[0]
     return within and held[-1].files - held[0].files <= MORE_FILES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", choices=("train", "video"), required=True)
+    parser.add_argument("--what", choices=tuple(UNITS), required=True)
+    parser.add_argument("--config", default="configs/synthetic_tiny.py")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = {"train": training, "video": video}[options.what](Path(folder))
+        work = {"train": training, "video": video, "page": page}[options.what](Path(folder), options.config)
         samples = soak(work, options.minutes, options.every)
     sys.exit(not judge(samples, options.what))
 

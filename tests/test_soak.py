@@ -1,9 +1,10 @@
 """The soak script: temporaries do not count as growth, what stays does; work is watched and stopped."""
 
-import math
 import threading
 
+import numpy as np
 import pytest
+import scipy.stats
 
 from scripts import soak
 
@@ -27,11 +28,26 @@ def test_what_is_there_at_some_moments_is_no_growth():
     held = soak.windows(samples())
     assert [h.memory for h in held] == [500 * MIB] * 10
     assert [h.files for h in held] == [8] * 10
-    assert soak.slope(held) == pytest.approx(0, abs=1e-6)
+    assert soak.slope(held) == pytest.approx((0, 0), abs=1e-6)
 
 
 def test_what_stays_is_growth():
-    assert soak.slope(soak.windows(samples(growth_mib_per_hour=50))) == pytest.approx(10, rel=0.02)
+    growth, error = soak.slope(soak.windows(samples(growth_mib_per_hour=50)))
+    assert growth == pytest.approx(10, rel=0.02) and error < 0.1
+
+
+def test_the_error_of_a_slope_is_that_of_a_least_squares_line():
+    held = [soak.Held(60.0 * i, 500 * MIB + MIB * swing, 8) for i, swing in enumerate((3, -20, 16, 5, -9, 12, 2, -14))]
+    hours, memory = np.array([(h.seconds / 3600, h.memory) for h in held]).T
+    line = scipy.stats.linregress(hours, 100 * memory / memory.mean())
+    assert soak.slope(held) == pytest.approx((line.slope, line.stderr))
+
+
+def test_a_slope_that_may_be_chance_is_no_growth(capsys):
+    swings = np.random.default_rng(0).integers(-60, 60, 61)  # more than 2 % an hour by chance
+    made = [s._replace(rest=s.rest + int(x) * MIB) for s, x in zip(samples(), swings, strict=True)]
+    assert soak.slope(soak.windows(made))[0] > soak.MEMORY_PERCENT_PER_HOUR
+    assert soak.judge(made, "page") and "no direction" in capsys.readouterr().out
 
 
 def test_a_rest_joins_the_last_window():
@@ -59,7 +75,7 @@ def test_files_that_stay_open_are_over_the_limit(capsys):
 
 
 def test_one_window_has_no_slope():
-    assert math.isnan(soak.slope(soak.windows(samples()[:3])))
+    assert np.isnan(soak.slope(soak.windows(samples()[:3]))).all()
 
 
 def test_work_is_watched_from_its_first_step_and_stopped_in_time(monkeypatch):
