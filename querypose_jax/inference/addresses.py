@@ -82,7 +82,7 @@ def is_stream(source: Any, video_suffixes: set[str]) -> bool:
         return True
     if suffix := suffix_of(source):
         return suffix in video_suffixes | PLAYLISTS
-    with _opened(source) as answer:
+    with opened(source) as answer:
         return not answer.headers.get_content_type().startswith("image/")
 
 
@@ -95,7 +95,7 @@ def fetch(address: str) -> bytes:
     """
     shown, content, until = without_password(address), bytearray(), time.monotonic() + LONGEST_S
     try:
-        with _opened(address) as answer:
+        with opened(address) as answer:
             while piece := answer.read1(PIECE):
                 content += piece
                 if len(content) > LARGEST_DOWNLOAD:
@@ -124,7 +124,7 @@ class Redirects(HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-def _opened(address: str) -> Any:
+def opened(address: str) -> Any:
     """An answer to read from. Nothing but http and https is spoken, also where it is redirected to."""
     opener, shown = OpenerDirector(), without_password(address)
     for handler in (

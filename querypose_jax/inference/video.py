@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from querypose_jax.errors import UserError
-from querypose_jax.inference.addresses import TIMEOUT_S, is_address, is_stream, without_password
+from querypose_jax.inference.addresses import FETCHED, TIMEOUT_S, is_address, is_stream, without_password
 from querypose_jax.inference.film_clock import FilmClock
 from querypose_jax.inference.orientation import shown
+from querypose_jax.inference.playlists import refuse_nested
 
 SUFFIXES = {
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf", ".mpg", ".mpeg", ".mpe",
@@ -81,6 +82,7 @@ def open_video(source: str | int | Path) -> Iterator[Video]:
 
     Raises:
         UserError: PyAV is not installed.
+        PictureError: the address of playlists without end.
         VideoError: the file is missing or holds no video, or the camera does not answer. A file that breaks off raises
             while its frames are read.
     """
@@ -113,6 +115,8 @@ def import_av() -> Any:
 def _file_of(source: str | int | Path) -> tuple[str, str, dict[str, Any]]:
     """What to call the source, and what `av.open` takes for it."""
     if isinstance(source, str) and is_address(source):
+        if source.partition("://")[0].lower() in FETCHED:
+            refuse_nested(source)
         return without_password(source), source, {"options": NETWORK, "timeout": TIMEOUT_S}
     if not is_camera(source):
         return str(source), str(source), {}

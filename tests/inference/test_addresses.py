@@ -11,6 +11,7 @@ from PIL import Image
 
 from querypose_jax.inference import addresses
 from querypose_jax.inference.addresses import fetch, is_address, is_stream, last_part, without_password
+from querypose_jax.inference.playlists import inner_playlists, refuse_nested
 from querypose_jax.inference.predict_input import fetched, predict_input
 from querypose_jax.inference.sources import as_sources, is_many, open_picture
 from querypose_jax.inference.video import SUFFIXES, VideoError, is_video, open_video
@@ -183,6 +184,44 @@ def test_a_playlist_cannot_name_files_of_this_machine(host):
     pytest.importorskip("av")
     with pytest.raises(VideoError), open_video(f"{host}/sly.m3u8") as video:
         list(video.frames)
+
+
+@pytest.mark.parametrize(
+    ("inner", "said"),
+    [
+        (
+            "#EXT-X-STREAM-INF:BANDWIDTH=1\n\n# a line in between\nouter.m3u8",
+            "names playlists that name playlists again",
+        ),
+        ('#EXT-X-MEDIA:TYPE=AUDIO,URI="/outer.m3u8"', "names playlists that name playlists again"),
+        ("#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n" * 200, "names more than 100 playlists"),
+    ],
+)
+def test_playlists_without_end_are_refused_before_they_are_followed(host, monkeypatch, inner, said):
+    for name in ("outer", "inner"):
+        playlist = f"#EXTM3U\n{inner.replace('outer', 'inner' if name == 'outer' else 'outer')}\n#EXT-X-ENDLIST\n"
+        monkeypatch.setitem(ANSWERS, f"/{name}.m3u8", ("application/x-mpegurl", playlist.encode()))
+    with pytest.raises(PictureError, match=f"^http://127.0.0.1:.*/outer.m3u8: {said}"):
+        refuse_nested(f"{host}/outer.m3u8")
+
+
+@pytest.mark.parametrize("kind", ["films", "playlists", "by another address"])
+def test_playlists_of_films_are_followed(host, tmp_path, monkeypatch, kind):
+    pytest.importorskip("av")
+    from tests.inference.films import write_stream
+
+    def answer(name: str, content: str | bytes, kind: str = "application/x-mpegurl"):
+        monkeypatch.setitem(ANSWERS, name, (kind, content.encode() if isinstance(content, str) else content))
+
+    answer("/deep/film.ts", write_stream(tmp_path / "film.ts", 6).read_bytes(), "video/mp2t")
+    answer("/deep/films.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfilm.ts\n#EXT-X-ENDLIST\n")
+    lists = "#EXT-X-STREAM-INF:BANDWIDTH=9\ndeep/films.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=1\nfile:///etc/hostname\n"
+    answer("/lists.m3u8", f"#EXTM3U\n{lists}")
+    monkeypatch.setitem(MOVED, "/here/moved.m3u8", "/lists.m3u8")
+    place = {"films": "/deep/films.m3u8", "playlists": "/lists.m3u8", "by another address": "/here/moved.m3u8"}[kind]
+    assert [p.rpartition("/")[2] for p in inner_playlists(host + place)] == ["films.m3u8"] * (kind != "films")
+    with open_video(host + place) as video:
+        assert len(list(video.frames)) == 6
 
 
 def test_a_stream_that_does_not_answer_is_one_line(host):
