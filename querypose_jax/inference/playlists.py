@@ -44,6 +44,7 @@ def inner_playlists(address: str) -> list[str]:
     """The addresses of the playlists that a playlist names; none for anything else."""
     try:
         with opened(address) as answer:
+            answer.length = answer.length or None  # 0: FFmpeg reads what comes
             content = answer.read(len(FIRST_LINE))
             if content != FIRST_LINE:
                 return []

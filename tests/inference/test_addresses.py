@@ -52,7 +52,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(200)
             self.send_header("Content-Type", kind)
             if path != "/camera":  # which has no end
-                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Length", str(0 if "said=0" in self.path else len(content)))
             self.end_headers()
             self.wfile.write(content)
         else:
@@ -194,6 +194,7 @@ def test_a_playlist_cannot_name_files_of_this_machine(host):
             "names playlists that name playlists again",
         ),
         ('#EXT-X-MEDIA:TYPE=AUDIO,URI="/outer.m3u8"', "names playlists that name playlists again"),
+        ("#EXT-X-STREAM-INF:BANDWIDTH=1\nouter.m3u8?said=0", "names playlists that name playlists again"),
         ("#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n" * 200, "names more than 100 playlists"),
     ],
 )
