@@ -56,6 +56,17 @@ def join(coordinator: str | None, process_id: int | None, num_processes: int | N
     except (RuntimeError, ValueError) as error:
         where = f" at {coordinator}" if coordinator else ""
         raise UserError(f"the processes of this run did not find each other{where}: {first_line(error)}") from None
+    compile_alike()
+
+
+def compile_alike() -> None:
+    """Processes on CPUs keep no compiled programs.
+
+    Process 0 alone writes them, under a name that on CPUs is its own. The next time it would be there long before the
+    others, who compile, and takes them for lost after 30 seconds (gloo).
+    """
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def check_told(coordinator: str | None, process_id: int | None, num_processes: int | None) -> None:

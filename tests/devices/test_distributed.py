@@ -41,6 +41,16 @@ def test_tasks_of_srun_join_and_one_task_or_one_process_does_not(joined, monkeyp
     assert [args for args, _ in joined] == [(None, None, None)]
 
 
+@pytest.mark.parametrize(("processes", "backend", "keeps"), [(1, "cpu", True), (2, "tpu", True), (2, "cpu", False)])
+def test_processes_on_cpus_compile_alike_and_keep_no_programs(joined, monkeypatch, processes, backend, keeps):
+    monkeypatch.setattr(jax, "process_count", lambda: processes)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    changed = []
+    monkeypatch.setattr(jax.config, "update", lambda *change: changed.append(change))
+    distributed.join("host:1234", 0, 2, 15)
+    assert changed == [("jax_enable_compilation_cache", False)] * (not keeps)
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
