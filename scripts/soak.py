@@ -1,12 +1,11 @@
 """Trains, predicts a video or serves the page for a while; looks whether memory, speed and open files stay as they are.
 
-    python scripts/soak.py --what=train|video|page [--config=configs/edpose/synthetic_tiny.py] [--minutes=20]
-        [--every=10]
+    python scripts/soak.py --what=train|video|page [--family=edpose] [--minutes=20] [--every=10]
 
-train: `launch.py` on the configuration, ended by SIGTERM. video: predict_video on a drawn film, again and again, with
-its untrained model. page: the page with the same model, and four visitors, threads of this process, who send pictures,
-some of them broken, and look at all views. A thread reads host memory (RssAnon), open files and the steps, frames or
-answers so far, from /proc (Linux). The first fifth, two minutes at most, is warm-up.
+train: `launch.py` on the family's synthetic_tiny.py, ended by SIGTERM. video: predict_video on a drawn film, again and
+again, with the untrained model of that. page: the page with the same model, and four visitors, threads of this process,
+who send pictures, some of them broken, and look at all views. A thread reads host memory (RssAnon), open files and the
+steps, frames or answers so far, from /proc (Linux). The first fifth, two minutes at most, is warm-up.
 
 A straight line goes through the memory of all minutes; a direction can be told where its slope is more than twice its
 standard error. Exit code 1 where memory grows, by more than 2 % an hour and in a direction that can be told, the last
@@ -31,7 +30,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError
@@ -46,6 +44,10 @@ from flax import nnx  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import launch  # noqa: E402
+from configs import synthetic_tiny  # noqa: E402
+from configs.edpose import synthetic_tiny as edpose_tiny  # noqa: E402
+from configs.grouppose import synthetic_tiny as grouppose_tiny  # noqa: E402
+from configs.simplepose import synthetic_tiny as simplepose_tiny  # noqa: E402
 from querypose_jax.devices.process import prepare_process  # noqa: E402
 from querypose_jax.inference.predictor import Predictor  # noqa: E402
 from querypose_jax.inference.serving import make_server  # noqa: E402
@@ -58,6 +60,12 @@ from querypose_jax.skeletons import get_skeleton  # noqa: E402
 
 MEMORY_PERCENT_PER_HOUR, SLOWER, MORE_FILES = 2.0, 0.10, 0  # the limits
 WINDOW_S = 60
+TINY = {
+    "querypose": synthetic_tiny,
+    "grouppose": grouppose_tiny,
+    "edpose": edpose_tiny,
+    "simplepose": simplepose_tiny,
+}
 UNITS = {"train": "steps", "video": "frames", "page": "answers"}
 VISITORS = 4
 MOMENT_S, READS = 2, 20  # in a few steps there is a moment without temporary arrays
@@ -123,10 +131,10 @@ def soak(work: Work, minutes: float, every: float) -> list[Sample]:
     return samples
 
 
-def training(folder: Path, config: str) -> Work:
+def training(folder: Path, family: str) -> Work:
     """A training run, stopped as one on a machine that is taken away."""
     command = [
-        "launch.py", f"--config={config}", f"--workdir={folder / 'run'}",
+        "launch.py", f"--config={Path(str(TINY[family].__file__)).relative_to(ROOT)}", f"--workdir={folder / 'run'}",
         f"--config.data.prepared={folder / 'data'}", "--config.train.num_steps=1000000",
     ]  # fmt: skip
     os.chdir(ROOT)
@@ -147,15 +155,15 @@ def last_step(workdir: Path) -> int:
     return json.loads(lines[-1])["step"] if lines else 0
 
 
-def untrained(config: str) -> Predictor:
-    """The model of a configuration with its first values."""
-    read = import_module(config.removesuffix(".py").replace("/", ".")).get_config()
-    return Predictor(read, *nnx.split(build_model(read, rngs=nnx.Rngs(0))), get_skeleton(read.data.skeleton))
+def untrained(family: str) -> Predictor:
+    """The family's tiny model with its first values."""
+    config = TINY[family].get_config()
+    return Predictor(config, *nnx.split(build_model(config, rngs=nnx.Rngs(0))), get_skeleton(config.data.skeleton))
 
 
-def video(folder: Path, config: str) -> Work:
+def video(folder: Path, family: str) -> Work:
     """Frames of a film that is predicted again and again."""
-    film, predictor = draw_film(folder / "film.mp4"), untrained(config)
+    film, predictor = draw_film(folder / "film.mp4"), untrained(family)
     count, over, stream = [0], threading.Event(), predictor.stream
 
     def counted(*arguments) -> Iterator:
@@ -176,9 +184,9 @@ def video(folder: Path, config: str) -> Work:
     return Work(predict, lambda: count[0], over.set)
 
 
-def page(folder: Path, config: str) -> Work:
+def page(folder: Path, family: str) -> Work:
     """Answers of the served page, to people who come again and again."""
-    server = make_server(untrained(config), port=0)
+    server = make_server(untrained(family), port=0)
     address = f"http://127.0.0.1:{server.server_port}"
     views = server.RequestHandlerClass.about["views"]
     pictures, answers, over = [*drawn_pictures(), b"no picture"], [0] * VISITORS, threading.Event()
@@ -282,10 +290,11 @@ def judge(samples: list[Sample], what: str) -> bool:
     held = windows(steady)
     (growth, error), speeds = slope(held), (speed(steady[:quarter]), speed(steady[-quarter:]))
     unit, direction = UNITS[what], "" if abs(growth) > 2 * error else ": no direction"
+    change = 100 * (speeds[1] / speeds[0] - 1) if speeds[0] else float("nan")
     print(f"{what}: {length / 60:.1f} min, {samples[-1].done} {unit}, {len(steady)} samples after warm-up")
     print(f"memory held in each minute, MiB: {' '.join(f'{h.memory / 2**20:.1f}' for h in held)}")
     print(f"memory: {growth:+.2f} % an hour, standard error {error:.2f}{direction}")
-    print(f"speed: {speeds[0]:.2f} -> {speeds[1]:.2f} {unit}/s ({100 * (speeds[1] / speeds[0] - 1):+.1f} %)")
+    print(f"speed: {speeds[0]:.2f} -> {speeds[1]:.2f} {unit}/s ({change:+.1f} %)")
     print(f"open files, least of the first and of the last minute: {held[0].files} -> {held[-1].files}")
     within = (growth <= MEMORY_PERCENT_PER_HOUR or growth <= 2 * error) and speeds[1] >= (1 - SLOWER) * speeds[0]
     return within and held[-1].files - held[0].files <= MORE_FILES
@@ -294,12 +303,12 @@ def judge(samples: list[Sample], what: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=tuple(UNITS), required=True)
-    parser.add_argument("--config", default="configs/synthetic_tiny.py")
+    parser.add_argument("--family", choices=tuple(TINY), default="querypose")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = {"train": training, "video": video, "page": page}[options.what](Path(folder), options.config)
+        work = {"train": training, "video": video, "page": page}[options.what](Path(folder), options.family)
         samples = soak(work, options.minutes, options.every)
     sys.exit(not judge(samples, options.what))
 
