@@ -40,6 +40,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+import scipy.stats  # noqa: E402
 from flax import nnx  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -266,14 +267,11 @@ def windows(samples: list[Sample]) -> list[Held]:
 def slope(held: list[Held]) -> tuple[float, float]:
     """Growth of memory in percent of its mean per hour, by a straight line through all windows, and its standard error;
     NaN where there are too few."""
-    hours, memory = np.array([(h.seconds / 3600, h.memory) for h in held]).T
-    percent, hours = 100 * memory / memory.mean(), hours - hours.mean()
-    spread, free = (hours**2).sum(), len(held) - 2
-    if free < 0:
+    if len(held) < 2:
         return float("nan"), float("nan")  # never within the limits
-    growth = (hours * percent).sum() / spread
-    rest = percent - percent.mean() - growth * hours
-    return float(growth), float(np.sqrt((rest**2).sum() / free / spread)) if free else float("nan")
+    hours, memory = np.array([(h.seconds / 3600, h.memory) for h in held]).T
+    line = scipy.stats.linregress(hours, 100 * memory / memory.mean())
+    return float(line.slope), float(line.stderr)
 
 
 def speed(samples: list[Sample]) -> float:

@@ -35,6 +35,11 @@ def is_address(source: Any) -> bool:
     return isinstance(source, str) and source.partition("://")[0].lower() in (*FETCHED, *STREAMED) and "://" in source
 
 
+def is_by_http(address: str) -> bool:
+    """True for an address by http or https."""
+    return address.partition("://")[0].lower() in FETCHED
+
+
 def without_password(address: str) -> str:
     """An address to show, in one line: user and password are left out; PictureError as `split`."""
     return one_line(urlunsplit(without_user(split(address))), LONGEST_SHOWN)

@@ -9,7 +9,7 @@ import time
 from http.client import HTTPException
 from urllib.parse import urljoin
 
-from querypose_jax.inference.addresses import FETCHED, opened, split, without_password, without_user
+from querypose_jax.inference.addresses import is_by_http, opened, split, without_password, without_user
 from querypose_jax.pictures import PictureError
 
 FIRST_LINE = b"#EXTM3U"
@@ -70,4 +70,4 @@ def joined(base: str, name: str) -> str:
         place = urljoin(base, name.strip())
     except ValueError:
         return ""
-    return place if place.partition("://")[0].lower() in FETCHED else ""
+    return place if is_by_http(place) else ""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from querypose_jax.errors import UserError
-from querypose_jax.inference.addresses import FETCHED, TIMEOUT_S, is_address, is_stream, without_password
+from querypose_jax.inference.addresses import TIMEOUT_S, is_address, is_by_http, is_stream, without_password
 from querypose_jax.inference.film_clock import FilmClock
 from querypose_jax.inference.orientation import shown
 from querypose_jax.inference.playlists import refuse_nested
@@ -88,6 +88,8 @@ def open_video(source: str | int | Path) -> Iterator[Video]:
     """
     av = import_av()
     name, file, options = _file_of(source)
+    if is_address(source) and is_by_http(file):
+        refuse_nested(file)
     try:
         container = av.open(file, **options)
     except errors_of(av) as error:
@@ -115,8 +117,6 @@ def import_av() -> Any:
 def _file_of(source: str | int | Path) -> tuple[str, str, dict[str, Any]]:
     """What to call the source, and what `av.open` takes for it."""
     if isinstance(source, str) and is_address(source):
-        if source.partition("://")[0].lower() in FETCHED:
-            refuse_nested(source)
         return without_password(source), source, {"options": NETWORK, "timeout": TIMEOUT_S}
     if not is_camera(source):
         return str(source), str(source), {}
