@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 
 from querypose_jax.layers.initialisers import Rngs
 from querypose_jax.layers.linear import at_least_float32
-from querypose_jax.layers.winograd import winograd
+from querypose_jax.layers.winograd import winograd, winograd_map_gradient
 
-# Channels from which Winograd's form pays on both sides: with fewer, forward, transforming the tiles costs more than
-# the products saved; in the gradient of the kernel it still saves a third, but makes programs of five times the length.
-WINOGRAD_FORWARD, WINOGRAD_GRADIENT = 256, 128
+# Channels from which Winograd's form pays on both sides: with fewer, transforming the tiles costs as much as the
+# products saved; in the gradient of the kernel it still saves a third, but makes programs of five times the length.
+WINOGRAD_MAP, WINOGRAD_KERNEL = 256, 128
 
 Map = Float[Array, "B _ _ _"]
 Kernel = Float[Array, "k k _ _"]
@@ -69,7 +69,7 @@ class Conv(nnx.Module):
 def convolve(x: Map, kernel: Kernel, stride: int, padding: Padding) -> Map:
     """Convolution of zero-padded maps [B, h, w, C] with a kernel [k, k, C, D]; equal to rounding on every platform."""
     plain = functools.partial(direct, stride=stride, padding=padding)
-    if suits_winograd(x, kernel, stride, padding, WINOGRAD_FORWARD):
+    if suits_winograd(x, kernel, stride, padding, WINOGRAD_MAP):
         return jax.lax.platform_dependent(x, kernel, cpu=winograd, default=plain)
     return plain(x, kernel)
 
@@ -83,21 +83,28 @@ def backward(stride: int, padding: Padding, operands: tuple[Map, Kernel], dy: Ma
     """Gradients of map and kernel; one that nobody reads is never computed."""
     x, kernel = operands
     plain = functools.partial(direct, stride=stride, padding=padding)
+    is_wide = x.dtype.itemsize >= 4
+    fits = functools.partial(suits_winograd, x, kernel, stride, padding)
 
-    def transposed(x, dy):
+    def transposed_map(kernel, dy):
+        return jax.linear_transpose(lambda x: plain(x, kernel), x)(dy)[0]
+
+    def winograd_map(kernel, dy):
+        return winograd_map_gradient(dy, kernel)
+
+    def transposed_kernel(x, dy):
         return jax.linear_transpose(lambda kernel: plain(x, kernel), kernel)(dy)[0]
 
-    def of_winograd(x, dy):
+    def winograd_kernel(x, dy):
         return jax.linear_transpose(lambda kernel: winograd(x, kernel), kernel)(dy)[0]
 
-    def of_products(x, dy):
+    def products_kernel(x, dy):
         return kernel_gradient(x, dy, kernel.shape[0], stride, padding)
 
-    (dx,) = jax.linear_transpose(lambda x: plain(x, kernel), x)(dy)
-    if x.dtype.itemsize < 4:
-        return dx, transposed(x, dy)
-    on_cpu = of_winograd if suits_winograd(x, kernel, stride, padding, WINOGRAD_GRADIENT) else of_products
-    return dx, jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=transposed)
+    map_on_cpu = winograd_map if fits(WINOGRAD_MAP) else transposed_map
+    kernel_on_cpu = winograd_kernel if fits(WINOGRAD_KERNEL) else products_kernel if is_wide else transposed_kernel
+    dx = jax.lax.platform_dependent(kernel, dy, cpu=map_on_cpu, default=transposed_map)
+    return dx, jax.lax.platform_dependent(x, dy, cpu=kernel_on_cpu, default=transposed_kernel)
 
 
 convolve.defvjp(forward, backward)
@@ -120,12 +127,17 @@ def suits_winograd(x: Map, kernel: Kernel, stride: int, padding: Padding, channe
 
 def kernel_gradient(x: Map, dy: Map, size: int, stride: int, padding: Padding) -> Kernel:
     """Each of the size x size taps is one product of the cells it read, over all outputs, with their gradients."""
-    rows, columns = dy.shape[1:3]
+    rows, columns, channels = dy.shape[1:]
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     taps = [
         padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
         for i in range(size)
         for j in range(size)
     ]
-    products = jnp.stack([jnp.einsum("bhwc,bhwd->cd", tap, dy) for tap in taps])
+    products = jnp.stack([product_over_first(tap.reshape(-1, x.shape[3]), dy.reshape(-1, channels)) for tap in taps])
     return products.reshape(size, size, *products.shape[1:])
+
+
+def product_over_first(a: Float[Array, "N C"], b: Float[Array, "N D"]) -> Float[Array, "C D"]:
+    """a^T b; with all cells in one axis no transposed copy of `a` is made, which would take as long as the product."""
+    return jax.lax.dot_general(a, b, (((0,), (0,)), ((), ())))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from querypose_jax.layers.convolution import direct
-from querypose_jax.layers.winograd import winograd
+from querypose_jax.layers.winograd import winograd, winograd_map_gradient
 
 plain = functools.partial(direct, stride=1, padding=((1, 1), (1, 1)))
 
@@ -27,6 +27,13 @@ def test_equal_in_float64_to_the_last_digits_and_so_are_the_gradients():
 
         for ours, xla in zip(gradients(winograd), gradients(plain), strict=True):
             assert np.allclose(ours, xla, rtol=0, atol=1e-11)
+
+
+def test_the_gradient_of_the_map_equals_that_of_the_plain_convolution():
+    with jax.enable_x64(True):
+        x, kernel = operands(jnp.float64)
+        dy, pullback = jax.vjp(lambda x: plain(x, kernel), x)
+        assert np.allclose(winograd_map_gradient(dy, kernel), pullback(dy)[0], rtol=0, atol=1e-11)
 
 
 def test_float32_loses_no_more_than_a_few_bits_of_the_largest_value():
