@@ -315,7 +315,7 @@ def test_every_variant_trains_a_few_steps_and_its_loss_falls(variant):
     def step(params, rest):
         (total, rest), gradients = jax.value_and_grad(loss, has_aux=True)(params, rest)
         norm = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradients)))
-        size = 0.1 / jnp.maximum(norm, 1)
+        size = 0.02 / jnp.maximum(norm, 1)  # a longer step may change who is matched, and the loss jumps with it
         return jax.tree.map(lambda p, g: p - size * g, params, gradients), rest, total, norm
 
     totals = []
