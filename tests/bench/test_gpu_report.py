@@ -13,6 +13,7 @@ from querypose_jax.bench.gpu.rows import ROWS
 from querypose_jax.bench.gpu.sheet import CEILINGS, TINY, Sheet, fill, finished, read
 from querypose_jax.bench.gpu.show import show
 from querypose_jax.bench.timing import Times
+from tests.multi_device.together import FAST
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL_ROWS = [CEILINGS, "deformable attention is right"]
@@ -78,7 +79,7 @@ def test_of_a_row_that_was_tried_again_the_last_try_is_shown(tmp_path):
 
 def run_report(out: Path, *flags: str) -> str:
     """What the script prints."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": FAST}
     command = [sys.executable, "scripts/gpu_report.py", f"--out={out}", "--tiny", *flags]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

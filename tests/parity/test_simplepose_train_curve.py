@@ -23,11 +23,13 @@ FINAL = 1e-5  # float64 only: in float32 biases in front of norms move by roundi
 def curve_tolerance(dtype: str, step: int) -> float:
     """Relative tolerance on losses before update `step` (from 0).
 
-    The square root in the offset loss has no bound on its slope near 0, so rounding grows from step to step.
+    Adam's first updates are as large for a gradient that is all rounding as for any other, and the square root in the
+    offset loss has no bound on its slope near 0. How far float32 drifts depends on the order in which a processor adds:
+    2e-4 of the heatmap loss at step 1 and 2e-2 at step 2 on one, below 1e-5 and 1e-4 on another.
     """
     if dtype == "float64":
         return 1e-6
-    return 1e-5 if step < 2 else 1e-4 if step < 3 else 2e-2
+    return 1e-5 if step < 1 else 1e-3 if step < 2 else 5e-2
 
 
 @pytest.mark.slow
